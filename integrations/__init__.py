@@ -1,0 +1,1 @@
+"""What a person installs or clicks: the command line, the contact sheet, the embedded model."""

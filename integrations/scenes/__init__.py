@@ -1,0 +1,1 @@
+"""`scenes`: the small text-to-image flow model that ships with commutant."""
