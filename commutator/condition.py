@@ -1,0 +1,70 @@
+"""The commutator of an operator with a field: how far "transform, then denoise" is from "denoise, then transform".
+
+Denoised form: `[A, f](x, t) = A x0hat(x, t) - x0hat(c A x, t')` with `(c, t')` the path's transport. For noise gain 1 on
+a rectified flow this is `-t` times the paper's `[D, v] = D v(x, t) - v(D x, t)` (arXiv 2604.09227, eq. of section 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from ..operators import LinearOperator
+from .fields import Field
+from .path import Path, RectifiedFlow
+from .transport import Transport
+
+Array = Any
+
+
+def sample_norm(x: Array) -> Array:
+    """Euclidean norm of each sample: (batch, ...) -> (batch,). Half precisions accumulate in float32."""
+    xp = array_namespace(x)
+    if x.dtype not in (xp.float32, xp.float64):
+        x = xp.astype(x, xp.float32)
+    flat = xp.reshape(x, (x.shape[0], -1))
+    return xp.sqrt(xp.sum(flat * flat, axis=1))
+
+
+def commutator(
+    operator: LinearOperator, field: Field, path: Path | None = None, *, time: str = "matched"
+) -> Callable[[Array, float], Array]:
+    """The commutator as a function of state and time.
+
+    Args:
+        operator: an isotropic linear operator (its noise gain moves the time).
+        field: anything with `denoised(x, t)`.
+        path: the probability path; rectified flow unless given.
+        time: "matched", or "same" to keep the time (only meaningful for noise gain 1, where both agree).
+
+    Returns:
+        `f(x, t)` for x of shape (batch, ..., height, width): the commutator, shaped like `operator(x)`, in denoised form.
+
+    Raises:
+        ValueError: when the operator is not isotropic on x's shape.
+    """
+    the_path = RectifiedFlow() if path is None else path
+
+    def at(x: Array, t: float) -> Array:
+        transport = Transport.of(operator, the_path, x.shape, time)
+        high = field.denoised(x, t)
+        low = field.denoised(transport.state(x, t, high), transport.moved(t))
+        return operator(high) - low
+
+    return at
+
+
+def commutator_norm(
+    operator: LinearOperator, field: Field, path: Path | None = None, *, time: str = "matched", relative: bool = False
+) -> Callable[[Array, float], Array]:
+    """Per-sample Euclidean norm of the commutator, (batch,); `relative` divides by the norm of `A x0hat`."""
+    the_path = RectifiedFlow() if path is None else path
+    at = commutator(operator, field, the_path, time=time)
+
+    def norm(x: Array, t: float) -> Array:
+        value = sample_norm(at(x, t))
+        return value / sample_norm(operator(field.denoised(x, t))) if relative else value
+
+    return norm

@@ -1,0 +1,134 @@
+"""A plan: everything that decides how a preview is made, as one small value that can be stored with it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ..operators import BlockMean, LinearOperator, SpectralCrop, StridedSelection
+from .guidance import Guidance
+
+OPERATORS = ("strided", "mean", "spectral")
+SELECTIONS = ("first", "random", "argmin", "argmax")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """High-resolution head, transport, low-resolution tail.
+
+    Args:
+        switch: D, the number of high-resolution steps before the switch (0: start at low resolution from the
+            transported noise).
+        head_steps: N' < N for a coarse head, run on its own schedule of N' steps; None runs the head on the final's own
+            schedule, so that a finish continues it. `switch` counts steps of whichever schedule the head runs on.
+        operator: "strided", "mean" or "spectral".
+        scale: high over low resolution; an integer for "strided" and "mean", any fraction above 1 for "spectral".
+        selection: for "strided", which phase of each block: "first", "random" (per sample, from `selection_seed`),
+            "argmin" or "argmax" of the commutator norm, per sample.
+        time: "matched", or "same" to stay at the high-resolution times.
+        tail: number of low-resolution steps; None keeps one per remaining step.
+        guidance: corrections after the switch, or None.
+
+    Raises:
+        ValueError: for values outside these, naming the field.
+    """
+
+    name: str = "custom"
+    switch: int = 10
+    head_steps: int | None = None
+    operator: str = "mean"
+    scale: Fraction = Fraction(2)
+    selection: str = "first"
+    selection_seed: int = 0
+    time: str = "matched"
+    tail: int | None = None
+    guidance: Guidance | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", Fraction(self.scale).limit_denominator(64))
+        if self.operator not in OPERATORS:
+            raise ValueError(f"operator must be one of {OPERATORS}, got {self.operator!r}")
+        if self.scale <= 1:
+            raise ValueError(f"scale must be above 1 (high over low resolution), got {self.scale}")
+        if self.operator != "spectral" and self.scale.denominator != 1:
+            raise ValueError(f"operator {self.operator!r} needs an integer scale, got {self.scale}; use 'spectral'")
+        if self.selection not in SELECTIONS:
+            raise ValueError(f"selection must be one of {SELECTIONS}, got {self.selection!r}")
+        if self.selection != "first" and self.operator != "strided":
+            raise ValueError(f"selection {self.selection!r} needs the 'strided' operator family, got {self.operator!r}")
+        if self.time not in ("matched", "same"):
+            raise ValueError(f"time must be 'matched' or 'same', got {self.time!r}")
+        if self.switch < 0:
+            raise ValueError(f"switch must not be negative, got {self.switch}")
+        if self.tail is not None and self.tail < 1:
+            raise ValueError(f"tail must have at least one step, got {self.tail}")
+        if self.head_steps is not None and self.head_steps <= self.switch:
+            raise ValueError(f"a head of {self.head_steps} steps cannot switch at step {self.switch}")
+        if self.guidance is not None and self.guidance.reference == "head" and self.switch == 0:
+            raise ValueError("guidance by the last answer of the head needs a head: switch must be above 0")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the high-resolution model is also evaluated at the switch itself."""
+        by_norm = self.operator == "strided" and self.selection in ("argmin", "argmax")
+        guided = self.guidance is not None and self.guidance.reference == "switch"
+        split = self.time == "same" and self.operator != "strided" and self.switch > 0
+        return by_norm or guided or split
+
+    @property
+    def high_evaluations(self) -> int:
+        """Guided high-resolution evaluations per preview."""
+        return self.switch + int(self.needs_reference)
+
+    def operators(self) -> tuple[LinearOperator, ...]:
+        """The candidate operators, in selection order."""
+        if self.operator == "mean":
+            return (BlockMean(int(self.scale)),)
+        if self.operator == "spectral":
+            return (SpectralCrop.by(self.scale),)
+        family = StridedSelection.family(int(self.scale))
+        return family if self.selection != "first" else family[:1]
+
+    def replaced(self, **changes: Any) -> Plan:
+        """A copy with some fields changed; the name becomes "custom" unless given."""
+        return dataclasses.replace(self, **{"name": "custom", **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` is its inverse."""
+        out = dataclasses.asdict(self)
+        out["scale"] = str(self.scale)
+        return out
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Plan:
+        """A plan from untrusted JSON values. ValueError names what is missing, unknown or out of range."""
+        fields = {f.name for f in dataclasses.fields(cls)}
+        if not isinstance(data, Mapping) or set(data) != fields:
+            raise ValueError(f"a plan has exactly the fields {sorted(fields)}")
+        values = dict(data)
+        whole = {"switch": False, "selection_seed": False, "head_steps": True, "tail": True}
+        for key, optional in whole.items():
+            if not (type(values[key]) is int or (optional and values[key] is None)):
+                raise ValueError(f"plan field {key!r} must be a whole number, got {values[key]!r}")
+        for key in ("name", "operator", "selection", "time", "scale"):
+            if not isinstance(values[key], str):
+                raise ValueError(f"plan field {key!r} must be a string, got {values[key]!r}")
+        if values["guidance"] is not None:
+            values["guidance"] = _guidance(values["guidance"])
+        try:
+            values["scale"] = Fraction(values["scale"])
+        except (ValueError, ZeroDivisionError) as error:
+            raise ValueError(f"plan field 'scale' must be a fraction like '2' or '4/3': {error}") from None
+        return cls(**values)
+
+
+def _guidance(data: Any) -> Guidance:
+    names = {f.name for f in dataclasses.fields(Guidance)}
+    if not isinstance(data, Mapping) or set(data) != names:
+        raise ValueError(f"plan field 'guidance' has exactly the fields {sorted(names)}")
+    if type(data["steps"]) is not int or not isinstance(data["weight"], (int, float)):
+        raise ValueError("guidance needs a whole number of steps and a numeric weight")
+    return Guidance(**data)

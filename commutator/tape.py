@@ -1,0 +1,209 @@
+"""The tape: a recorded high-resolution head on disk, from which a finish continues bit for bit.
+
+A tape is a safetensors file with a JSON header in its metadata. It comes from outside as far as a reader knows: nothing is
+unpickled, every field is checked, and a digest over header and tensors tells a changed or truncated file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FORMAT = "commutant-tape"
+VERSION = 1
+_LIMIT = 16 * 2**20  # of the header, in bytes: a request with a long prompt is a few kilobytes
+
+Array = Any
+
+
+class TapeError(ValueError):
+    """A tape that cannot be used: malformed, changed, truncated, or of another model. The message says which."""
+
+
+@dataclass(frozen=True)
+class Tape:
+    """A recorded head of one image.
+
+    Attributes:
+        outputs: raw model outputs of the first evaluations, as the solver consumed them, in the pipeline's own latent
+            layout, each (1, ...).
+        noise: the state at the first step, same layout.
+        state: the state at the switch.
+        times: the schedule the head ran on.
+        header: JSON values that say what the tape belongs to: model fingerprint, prompt hash, solver, size, plan.
+        rng: the state of the image's random generator before the run, one byte per element, or None.
+    """
+
+    outputs: tuple[Array, ...]
+    noise: Array
+    state: Array
+    times: tuple[float, ...]
+    header: Mapping[str, Any] = field(default_factory=dict)
+    rng: Array | None = None
+
+    @property
+    def recorded(self) -> int:
+        """How many evaluations a finish need not make again."""
+        return len(self.outputs)
+
+    def save(self, path: str | os.PathLike[str]) -> str:
+        """Write the tape atomically; returns the SHA-256 of the file, in hex."""
+        tensors = {f"output.{i:04d}": o for i, o in enumerate(self.outputs)}
+        tensors |= {"noise": self.noise, "state": self.state}
+        if self.rng is not None:
+            tensors["rng"] = self.rng
+        head = {"format": FORMAT, "version": VERSION, "times": list(self.times), "header": dict(self.header)}
+        text = json.dumps(head, sort_keys=True, allow_nan=False)
+        data = _serialise(tensors, {"tape": text, "digest": _digest(text, tensors)})
+        write_atomically(Path(path), data)
+        return hashlib.sha256(data).hexdigest()
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, framework: str = "numpy") -> Tape:
+        """Read and validate a tape. `framework` is "numpy" or "torch" (needed for bfloat16).
+
+        Raises:
+            TapeError: not a safetensors file, not a tape, of another version, changed, truncated or with odd tensors.
+            FileNotFoundError: no such file.
+        """
+        raw = Path(path).read_bytes()
+        metadata = _metadata(raw, Path(path).name)
+        try:
+            tensors = _deserialise(raw, framework)
+        except TapeError:
+            raise
+        except Exception as error:
+            raise TapeError(f"{Path(path).name}: its tensors cannot be read ({error})") from None
+        name = Path(path).name
+        text = metadata.get("tape")
+        if not isinstance(text, str):
+            raise TapeError(f"{name}: a safetensors file, but no tape")
+        if metadata.get("digest") != _digest(text, tensors):
+            raise TapeError(f"{name}: the tape was changed after it was written (its digest does not match)")
+        head = _parsed(text, name)
+        outputs = _outputs(tensors, name)
+        for key in ("noise", "state"):
+            if key not in tensors or tensors[key].shape != outputs_shape(outputs, tensors[key]):
+                raise TapeError(f"{name}: tensor {key!r} is missing or has another shape than the outputs")
+        return cls(
+            tuple(outputs), tensors["noise"], tensors["state"], tuple(head["times"]), head["header"], tensors.get("rng")
+        )
+
+
+def outputs_shape(outputs: list[Array], default: Array) -> Any:
+    """The shape that all states share: the outputs' own, or the default's where nothing was recorded (D = 0)."""
+    return outputs[0].shape if outputs else default.shape
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old file or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _metadata(raw: bytes, name: str) -> dict[str, Any]:
+    if len(raw) < 8:
+        raise TapeError(f"{name}: truncated: {len(raw)} bytes")
+    (length,) = struct.unpack("<Q", raw[:8])
+    if length > min(_LIMIT, len(raw) - 8):
+        raise TapeError(f"{name}: not a safetensors file, or truncated")
+    try:
+        header = json.loads(raw[8 : 8 + length])
+        metadata = header.get("__metadata__", {})
+    except (ValueError, AttributeError):
+        raise TapeError(f"{name}: not a safetensors file (its header is no JSON object)") from None
+    if not isinstance(metadata, dict):
+        raise TapeError(f"{name}: a safetensors file, but no tape")
+    return metadata
+
+
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    try:
+        head = json.loads(text)
+    except ValueError:
+        raise TapeError(f"{name}: the tape's header is no JSON") from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise TapeError(f"{name}: a safetensors file, but no tape")
+    if head.get("version") != VERSION:
+        raise TapeError(f"{name}: tape version {head.get('version')!r}; this release reads version {VERSION}")
+    times = head.get("times")
+    if not isinstance(times, list) or not all(isinstance(t, (int, float)) for t in times):
+        raise TapeError(f"{name}: the tape's schedule is no list of numbers")
+    if not isinstance(head.get("header"), dict):
+        raise TapeError(f"{name}: the tape's header is no object")
+    return head
+
+
+def _outputs(tensors: Mapping[str, Array], name: str) -> list[Array]:
+    keys = sorted(k for k in tensors if k.startswith("output."))
+    if keys != [f"output.{i:04d}" for i in range(len(keys))]:
+        raise TapeError(f"{name}: recorded outputs are missing from the sequence")
+    unknown = set(tensors) - set(keys) - {"noise", "state", "rng"}
+    if unknown:
+        raise TapeError(f"{name}: unknown tensors {sorted(unknown)}")
+    outputs = [tensors[k] for k in keys]
+    if any(o.shape != outputs[0].shape or o.dtype != outputs[0].dtype for o in outputs):
+        raise TapeError(f"{name}: recorded outputs differ in shape or dtype")
+    return outputs
+
+
+def _is_torch(array: Array) -> bool:
+    return type(array).__module__.split(".")[0] == "torch"
+
+
+def _bytes(array: Array) -> bytes:
+    if _is_torch(array):
+        import torch
+
+        return array.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return array.tobytes()
+
+
+def _digest(text: str, tensors: Mapping[str, Array]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for key in sorted(tensors):
+        array = tensors[key]
+        described = f"{key}:{tuple(array.shape)}:{str(array.dtype).removeprefix('torch.')}"
+        digest.update(described.encode())
+        digest.update(_bytes(array))
+    return digest.hexdigest()
+
+
+def _serialise(tensors: Mapping[str, Array], metadata: dict[str, str]) -> bytes:
+    if any(_is_torch(t) for t in tensors.values()):
+        from safetensors.torch import save as save_torch
+
+        return save_torch({k: t.detach().cpu().contiguous() for k, t in tensors.items()}, metadata)
+    from safetensors.numpy import save as save_numpy
+
+    return save_numpy(dict(tensors), metadata)
+
+
+def _deserialise(raw: bytes, framework: str) -> dict[str, Array]:
+    if framework == "torch":
+        from safetensors.torch import load as load_torch
+
+        return load_torch(raw)
+    if framework == "numpy":
+        from safetensors.numpy import load as load_numpy
+
+        return load_numpy(raw)
+    raise ValueError(f"framework must be 'numpy' or 'torch', got {framework!r}")
