@@ -1,1 +1,32 @@
-"""Linear maps on images and latents. Knows arrays only (numpy, torch, any array-API library)."""
+"""Linear maps on images and latents. Knows arrays only (numpy, torch, any array-API library).
+
+    >>> import numpy as np
+    >>> from commutant.operators import BlockMean, SpectralCrop, StridedSelection
+    >>> half = BlockMean(2)
+    >>> half(np.ones((1, 4, 128, 96))).shape
+    (1, 4, 64, 48)
+    >>> half.gain  # white noise comes out white, with half the standard deviation
+    0.5
+
+`StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `SpectralCrop` keeps the low frequencies at
+any smaller size. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit white noise.
+"""
+
+from .base import LinearOperator
+from .block_mean import BlockMean
+from .composed import Composed
+from .scaled import Scaled, Whitened
+from .shapes import ShapeError
+from .spectral import SpectralCrop
+from .strided import StridedSelection
+
+__all__ = [
+    "BlockMean",
+    "Composed",
+    "LinearOperator",
+    "Scaled",
+    "ShapeError",
+    "SpectralCrop",
+    "StridedSelection",
+    "Whitened",
+]

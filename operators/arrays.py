@@ -1,0 +1,71 @@
+"""What the operators ask of an array library, beyond the array API standard.
+
+No framework is imported here: torch is looked up only if the program has already imported it.
+"""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
+
+import array_api_compat
+from array_api_compat import device
+
+Array: TypeAlias = Any  # numpy.ndarray, torch.Tensor, or any array of the array API standard
+Namespace: TypeAlias = Any
+
+__all__ = [
+    "Array",
+    "Namespace",
+    "accumulation_dtype",
+    "array_namespace",
+    "cast",
+    "compiling",
+    "device",
+    "full_precision",
+    "require_floating",
+]
+
+
+def _torch_of(x: Array) -> Any:
+    torch = sys.modules.get("torch")
+    return torch if torch is not None and isinstance(x, torch.Tensor) else None
+
+
+def array_namespace(x: Array) -> Namespace:
+    """The array-API namespace of `x`; torch takes a short cut that `torch.compile` traces without a warning."""
+    if _torch_of(x) is not None:
+        import array_api_compat.torch as xp
+
+        return xp
+    return array_api_compat.array_namespace(x)
+
+
+def require_floating(operator: object, x: Array) -> None:
+    """Raise TypeError unless `x` is real floating: a mean of integers has no place in their dtype."""
+    if not array_namespace(x).isdtype(x.dtype, "real floating"):
+        raise TypeError(f"{operator} needs a real floating dtype, not {x.dtype}")
+
+
+def accumulation_dtype(x: Array) -> Any:
+    """The dtype to sum in: float32 for narrower floats (float16, bfloat16), else that of `x`."""
+    xp = array_namespace(x)
+    return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """`x` in `dtype`, without a copy where it already is."""
+    return x if x.dtype == dtype else array_namespace(x).astype(x, dtype)
+
+
+def compiling(x: Array) -> bool:
+    """Whether `torch.compile` is tracing the caller."""
+    torch = _torch_of(x)
+    return torch is not None and torch.compiler.is_compiling()
+
+
+def full_precision(x: Array) -> AbstractContextManager[Any]:
+    """A context in which matrix products keep their dtype: torch's autocast would lower them silently."""
+    torch = _torch_of(x)
+    if torch is None or not torch.amp.is_autocast_available(x.device.type):
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)

@@ -1,0 +1,195 @@
+"""The contract of every operator: a linear map on the last two dims of an array."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from scipy import sparse  # type: ignore[import-untyped]
+from scipy.sparse import linalg  # type: ignore[import-untyped]
+
+from .arrays import Array
+from .config import Config, read
+from .shapes import Refusal, Shape, ShapeError, Size
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .composed import Composed
+    from .scaled import Scaled
+
+
+class LinearOperator(ABC):
+    """A linear map A on space, the last two dims (height, width) of an array; leading dims are free.
+
+    forward  `op(x)` = A x                       (..., H, W) -> (..., h, w)
+    adjoint  `op.adjoint(y)` = A^T y             (..., h, w) -> (..., H, W)
+
+    dtype, device and array library are kept, and torch differentiates through both directions. Operators are
+    immutable and compare by value. A new one defines `_refusal`, `_out_size`, `_forward`, `_adjoint` and, where
+    they hold, `_in_size`, `gain`, `preserves_constants`; `_config` and `_from_config` let it be saved.
+    """
+
+    _infix: ClassVar[bool] = False  # whether the repr needs brackets inside a larger expression
+    __array_ufunc__ = None  # numpy scalars and arrays defer to the operator's own arithmetic
+
+    def __call__(self, x: Array) -> Array:
+        """A x for x of shape (..., H, W); raises ShapeError where `out_shape` does."""
+        self.out_shape(x.shape)
+        return self._forward(x)
+
+    def adjoint(self, y: Array, shape: Sequence[int] | None = None) -> Array:
+        """A^T y for y of shape (..., h, w), the output for an input of `shape`.
+
+        `shape` (a full input shape, or just its height and width) may be left out wherever `in_shape` can tell.
+        """
+        if shape is None:
+            shape = self.in_shape(y.shape)
+        _, size = self._split(shape)
+        lead = tuple(y.shape[:-2])
+        expected = self.out_shape((*lead, *size))
+        if tuple(y.shape) != expected or tuple(shape[:-2]) not in ((), lead):
+            rule = f"the adjoint to input shape {tuple(shape)} takes {expected[-2:]} in the last two dims"
+            raise ShapeError(repr(self), y.shape, rule, [(expected[-2], expected[-1])])
+        return self._adjoint(y, size)
+
+    def out_shape(self, shape: Sequence[int]) -> Shape:
+        """Shape of `op(x)` for x of `shape`, leading dims included; raises ShapeError naming the nearest sizes."""
+        lead, size = self._split(shape)
+        refusal = self._refusal(size)
+        if refusal is not None:
+            raise ShapeError(repr(self), shape, refusal.rule, refusal.nearest)
+        return (*lead, *self._out_size(size))
+
+    def in_shape(self, shape: Sequence[int]) -> Shape:
+        """Shape of the x whose `op(x)` has `shape`; raises ShapeError if there is none or more than one."""
+        lead, size = self._split(shape)
+        source = self._in_size(size)
+        if source is None:
+            raise ShapeError(repr(self), shape, "its input size does not follow from its output: give the input shape")
+        refusal = self._refusal(source)
+        if refusal is not None or self._out_size(source) != size:
+            nearest = [self._out_size(near) for near in refusal.nearest] if refusal is not None else []
+            raise ShapeError(repr(self), shape, "no input has this output shape", nearest)
+        return (*lead, *source)
+
+    @property
+    def gain(self) -> float | None:
+        """Noise gain g, where A A^T = g^2 I with one g for all sizes; otherwise None. See `noise_gain`."""
+        return None
+
+    @property
+    def isotropic(self) -> bool:
+        """Whether A A^T is a multiple of the identity for every size, so that white noise stays white."""
+        return self.gain is not None
+
+    @property
+    def preserves_constants(self) -> bool:
+        """Whether the rows of A sum to 1, so that a constant image keeps its value."""
+        return False
+
+    def noise_gain(self, shape: Sequence[int]) -> float | None:
+        """Noise gain g on inputs of `shape`: A A^T = g^2 I; None where that is not known to hold."""
+        self.out_shape(shape)
+        return self.gain
+
+    def noise_partner(self) -> "LinearOperator":
+        """The operator that carries unit white noise to unit white noise: A / g, or A itself when g = 1.
+
+        Raises ValueError for an operator that is not isotropic: its noise needs a map of its own.
+        """
+        from .scaled import Whitened
+
+        return self if self.gain == 1 else Whitened(self)
+
+    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
+        """A on flattened images of `shape` as a float64 sparse matrix, one row per output pixel."""
+        _, (height, width) = self._split(shape)
+        images = np.eye(height * width).reshape(-1, height, width)
+        return sparse.csr_array(self(images).reshape(height * width, -1).T)
+
+    def as_linear_operator(self, shape: Sequence[int], dtype: Any = np.float64) -> linalg.LinearOperator:
+        """A on flattened numpy images of `shape` for scipy's solvers, matrix-free."""
+        _, size = self._split(shape)
+        _, out = self._split(self.out_shape(size))
+
+        def forward(v: np.ndarray) -> np.ndarray:
+            images = v.T.reshape(-1, *size)
+            return self(images).reshape(-1, out[0] * out[1]).T.reshape(-1, *v.shape[1:])
+
+        def backward(v: np.ndarray) -> np.ndarray:
+            images = v.T.reshape(-1, *out)
+            return self.adjoint(images, size).reshape(-1, size[0] * size[1]).T.reshape(-1, *v.shape[1:])
+
+        flat = (out[0] * out[1], size[0] * size[1])
+        return linalg.LinearOperator(
+            flat, matvec=forward, rmatvec=backward, matmat=forward, rmatmat=backward, dtype=np.dtype(dtype)
+        )
+
+    def to_dict(self) -> Config:
+        """A JSON-able description, read back by `LinearOperator.from_dict`."""
+        return {"operator": type(self).__name__, **self._config()}
+
+    @classmethod
+    def from_dict(cls, config: object) -> "Self":
+        """The operator a dict describes. The dict may come from anywhere: anything unexpected is a ValueError."""
+        operator = read(config)
+        if not isinstance(operator, cls):
+            raise ValueError(f"config describes a {type(operator).__name__}, not a {cls.__name__}")
+        return operator
+
+    def __matmul__(self, other: object) -> "Composed":
+        """`(a @ b)(x)` = a(b(x))."""
+        from .composed import Composed
+
+        return Composed(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __mul__(self, factor: object) -> "Scaled":
+        """`(c * a)(x)` = c a(x)."""
+        from .scaled import Scaled
+
+        return Scaled(self, float(factor)) if isinstance(factor, Real) else NotImplemented
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "Scaled":
+        return self * (1 / divisor)
+
+    def __neg__(self) -> "Scaled":
+        return self * -1.0
+
+    def _grouped_repr(self) -> str:
+        return f"({self!r})" if self._infix else repr(self)
+
+    def _split(self, shape: Sequence[int]) -> tuple[Shape, Size]:
+        if len(shape) < 2:
+            raise ShapeError(repr(self), shape, "needs at least two dims, height and width")
+        return tuple(shape[:-2]), (shape[-2], shape[-1])
+
+    @abstractmethod
+    def _refusal(self, size: Size) -> Refusal | None:
+        """Why inputs of `size` are refused, or None if they are not."""
+
+    @abstractmethod
+    def _out_size(self, size: Size) -> Size:
+        """Output size for an input size that is not refused."""
+
+    def _in_size(self, size: Size) -> Size | None:
+        """Input size for an output size, where it follows."""
+        return None
+
+    @abstractmethod
+    def _forward(self, x: Array) -> Array:
+        """A x, x of a shape that is not refused."""
+
+    @abstractmethod
+    def _adjoint(self, y: Array, size: Size) -> Array:
+        """A^T y, for an input of `size` that is not refused and y of its output size."""
+
+    def _config(self) -> Config:
+        raise TypeError(f"{self!r} has no saved form")
+
+    @classmethod
+    def _from_config(cls, config: Config, depth: int) -> "LinearOperator":
+        raise ValueError(f"{cls.__name__} has no saved form")

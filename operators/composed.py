@@ -1,0 +1,138 @@
+"""Composition: operators one after the other."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from scipy import sparse  # type: ignore[import-untyped]
+
+from .arrays import Array
+from .base import LinearOperator
+from .config import Config, read, serialisable, take
+from .shapes import Refusal, Size
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@serialisable
+@dataclass(frozen=True, init=False, repr=False)
+class Composed(LinearOperator):
+    """Operators one after the other, the last one first, as products of matrices are written.
+
+    forward   (A_1 ... A_n) x = A_1(... A_n(x))
+    adjoint   A_n^T(... A_1^T(y))
+
+    The gain is the product of the gains where all are isotropic. A size is valid if every factor accepts what reaches
+    it. Source: linear algebra; written `a @ b`.
+    """
+
+    factors: tuple[LinearOperator, ...]
+    _infix: ClassVar[bool] = True
+
+    def __init__(self, *factors: LinearOperator):
+        if len(factors) < 2 or not all(isinstance(f, LinearOperator) for f in factors):
+            raise TypeError("Composed takes two or more operators")
+        flat = (f.factors if isinstance(f, Composed) else (f,) for f in factors)
+        object.__setattr__(self, "factors", tuple(f for group in flat for f in group))
+
+    @property
+    def gain(self) -> float | None:
+        gains = [f.gain for f in self.factors]
+        return None if None in gains else math.prod(g for g in gains if g is not None)
+
+    @property
+    def isotropic(self) -> bool:
+        return all(f.isotropic for f in self.factors)
+
+    @property
+    def preserves_constants(self) -> bool:
+        return all(f.preserves_constants for f in self.factors)
+
+    def noise_gain(self, shape: Sequence[int]) -> float | None:
+        _, size = self._split(shape)
+        self.out_shape(shape)
+        gains = [f.noise_gain(s) for f, s in self._stages(size)]
+        return None if None in gains else math.prod(g for g in gains if g is not None)
+
+    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
+        _, size = self._split(shape)
+        self.out_shape(shape)
+        (first, _), *rest = self._stages(size)
+        product = first.matrix(size)
+        for factor, at in rest:
+            product = factor.matrix(at) @ product
+        return product
+
+    def _stages(self, size: Size) -> list[tuple[LinearOperator, Size]]:
+        """Each factor, in order of application, with the size that reaches it."""
+        stages = []
+        for factor in reversed(self.factors):
+            stages.append((factor, size))
+            size = factor._out_size(size)
+        return stages
+
+    def _refusal(self, size: Size) -> Refusal | None:
+        applied: list[LinearOperator] = []
+        at: Size = size
+        for factor in reversed(self.factors):
+            refusal = factor._refusal(at)
+            if refusal is not None:
+                here = f" at {at}" if applied else ""
+                rule = f"for {factor!r}{here} {refusal.rule}"
+                nearest = self._nearest(applied, refusal.nearest)
+                return Refusal(rule, tuple(sorted(nearest, key=lambda near: _distance(near, size))[:3]))
+            at = factor._out_size(at)
+            applied.append(factor)
+        return None
+
+    def _nearest(self, applied: list[LinearOperator], candidates: Sequence[Size]) -> tuple[Size, ...]:
+        """Input sizes that reach a candidate through the factors already applied, and pass the rest too."""
+        found: list[Size] = []
+        for candidate in candidates:
+            size: Size | None = candidate
+            for factor in reversed(applied):
+                size = None if size is None else factor._in_size(size)
+            if size is not None:
+                refusal = self._refusal(size)
+                found += [size] if refusal is None else refusal.nearest
+        return tuple(dict.fromkeys(found))
+
+    def _out_size(self, size: Size) -> Size:
+        for factor in reversed(self.factors):
+            size = factor._out_size(size)
+        return size
+
+    def _in_size(self, size: Size) -> Size | None:
+        inner: Size | None = size
+        for factor in self.factors:
+            inner = None if inner is None else factor._in_size(inner)
+        return inner
+
+    def _forward(self, x: Array) -> Array:
+        for factor in reversed(self.factors):
+            x = factor(x)
+        return x
+
+    def _adjoint(self, y: Array, size: Size) -> Array:
+        for factor, at in reversed(self._stages(size)):
+            y = factor.adjoint(y, at)
+        return y
+
+    def _config(self) -> Config:
+        return {"factors": [f.to_dict() for f in self.factors]}
+
+    @classmethod
+    def _from_config(cls, config: Config, depth: int) -> "Self":
+        (factors,) = take(cls.__name__, config, "factors")
+        if not isinstance(factors, list | tuple) or not 2 <= len(factors) <= 16:
+            raise ValueError("factors must be a list of 2 to 16 operators")
+        return cls(*(read(f, depth - 1) for f in factors))
+
+    def __repr__(self) -> str:
+        return " @ ".join(f._grouped_repr() for f in self.factors)
+
+
+def _distance(a: Size, b: Size) -> int:
+    return abs(a[0] - b[0]) + abs(a[1] - b[1])

@@ -1,0 +1,134 @@
+"""Multiples of an operator: by a number, or by what brings its noise to unit variance."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from scipy import sparse  # type: ignore[import-untyped]
+
+from .arrays import Array
+from .base import LinearOperator
+from .config import Config, read, serialisable, take
+from .shapes import Refusal, Size
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, repr=False)
+class _Around(LinearOperator):
+    """An operator with the sizes of another."""
+
+    operator: LinearOperator
+
+    def _refusal(self, size: Size) -> Refusal | None:
+        return self.operator._refusal(size)
+
+    def _out_size(self, size: Size) -> Size:
+        return self.operator._out_size(size)
+
+    def _in_size(self, size: Size) -> Size | None:
+        return self.operator._in_size(size)
+
+
+@serialisable
+@dataclass(frozen=True, repr=False)
+class Scaled(_Around):
+    """A number times an operator.
+
+    forward   c A x
+    adjoint   c A^T y
+
+    The gain is |c| times that of A. Raises ValueError unless c is finite and not 0. Written `c * a`.
+    """
+
+    factor: float
+    _infix: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.factor) or self.factor == 0:
+            raise ValueError(f"the factor of a Scaled must be finite and not 0, not {self.factor}")
+
+    @property
+    def gain(self) -> float | None:
+        return None if self.operator.gain is None else abs(self.factor) * self.operator.gain
+
+    @property
+    def isotropic(self) -> bool:
+        return self.operator.isotropic
+
+    @property
+    def preserves_constants(self) -> bool:
+        return self.factor == 1 and self.operator.preserves_constants
+
+    def noise_gain(self, shape: Sequence[int]) -> float | None:
+        inner = self.operator.noise_gain(shape)
+        return None if inner is None else abs(self.factor) * inner
+
+    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
+        return self.factor * self.operator.matrix(shape)
+
+    def _forward(self, x: Array) -> Array:
+        return self.operator(x) * self.factor
+
+    def _adjoint(self, y: Array, size: Size) -> Array:
+        return self.operator.adjoint(y, size) * self.factor
+
+    def _config(self) -> Config:
+        return {"factor": self.factor, "of": self.operator.to_dict()}
+
+    @classmethod
+    def _from_config(cls, config: Config, depth: int) -> "Self":
+        factor, inner = take(cls.__name__, config, "factor", "of")
+        if type(factor) not in (int, float) or abs(factor) > 2**64:
+            raise ValueError("factor must be a number of moderate size")
+        return cls(read(inner, depth - 1), float(factor))
+
+    def __repr__(self) -> str:
+        return f"{self.factor!r} * {self.operator._grouped_repr()}"
+
+
+@serialisable
+@dataclass(frozen=True, repr=False)
+class Whitened(_Around):
+    """The noise partner of an isotropic operator: unit white noise in, unit white noise out.
+
+    forward   A x / g(shape of x)
+    adjoint   A^T y / g
+
+    Gain 1 on every size, also where the gain of A depends on it. Raises ValueError unless A is isotropic.
+    """
+
+    def __post_init__(self) -> None:
+        if not self.operator.isotropic:
+            raise ValueError(f"{self.operator!r} is not isotropic: it colours white noise, and no factor mends that")
+
+    @property
+    def gain(self) -> float:
+        return 1.0
+
+    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
+        return self.operator.matrix(shape) / self._divisor(shape)
+
+    def _divisor(self, shape: Sequence[int]) -> float:
+        gain = self.operator.noise_gain(shape)
+        assert gain is not None, f"{self.operator!r} claims to be isotropic and knows no gain at {tuple(shape)}"
+        return gain
+
+    def _forward(self, x: Array) -> Array:
+        return self.operator(x) / self._divisor(x.shape)
+
+    def _adjoint(self, y: Array, size: Size) -> Array:
+        return self.operator.adjoint(y, size) / self._divisor(size)
+
+    def _config(self) -> Config:
+        return {"of": self.operator.to_dict()}
+
+    @classmethod
+    def _from_config(cls, config: Config, depth: int) -> "Self":
+        (inner,) = take(cls.__name__, config, "of")
+        return cls(read(inner, depth - 1))
+
+    def __repr__(self) -> str:
+        return f"Whitened({self.operator!r})"

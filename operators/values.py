@@ -1,0 +1,43 @@
+"""Reading constructor arguments: what a person may write, in one canonical form."""
+
+import operator
+from fractions import Fraction
+from numbers import Rational
+
+
+def whole(name: str, value: object, low: int) -> int:
+    """An integer of at least `low`; numpy integers will do, booleans and floats will not."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    number = operator.index(value)  # type: ignore[call-overload]
+    if number < low:
+        raise ValueError(f"{name} must be at least {low}, not {number}")
+    return number
+
+
+def whole_pair(name: str, value: object, low: int) -> tuple[int, int]:
+    """Two integers of at least `low`, for height and width; one stands for both."""
+    first, second = _pair(name, value)
+    return whole(name, first, low), whole(name, second, low)
+
+
+def ratio_pair(name: str, value: object) -> tuple[Fraction, Fraction]:
+    """Two exact ratios of at least 1, for height and width; one stands for both."""
+    first, second = _pair(name, value)
+    return _ratio(name, first), _ratio(name, second)
+
+
+def _pair(name: str, value: object) -> tuple[object, object]:
+    if not isinstance(value, tuple | list):
+        return value, value
+    if len(value) != 2:
+        raise ValueError(f"{name} must be one number, or two for height and width, not {value!r}")
+    return value[0], value[1]
+
+
+def _ratio(name: str, value: object) -> Fraction:
+    if isinstance(value, bool) or not isinstance(value, Rational):
+        raise TypeError(f"{name} must be an int or a fractions.Fraction such as Fraction(4, 3), not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+    return Fraction(value)
