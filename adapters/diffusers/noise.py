@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch.overrides import TorchFunctionMode
-
 import torch
+from torch.overrides import TorchFunctionMode
 
 
 class DrawnNoise(TorchFunctionMode):

@@ -27,7 +27,7 @@ class Previewer:
     """Low-resolution previews of a pipeline's images, and finishes that are bit-identical to its plain calls.
 
     Args:
-        pipe: a diffusers text-to-image pipeline (FluxPipeline, StableDiffusion3Pipeline) with a FlowMatchEuler scheduler.
+        pipe: FluxPipeline or StableDiffusion3Pipeline with a FlowMatchEuler scheduler.
         batch_size: how many previews share one low-resolution call.
         head_batch_size: how many high-resolution heads share one call. With 1 a finish equals the plain call of its
             seed bit for bit. Larger batches can be faster on a GPU; a finish then equals, bit for bit, what the plain
@@ -53,10 +53,7 @@ class Previewer:
 
     def preview(self, prompt: Any = None, **arguments: Any) -> Sheet:
         """All previews of a request. Arguments as for `stream`; returns a `Sheet`."""
-        sheet: Sheet | None = None
-        for sheet in self._sheets(prompt, **arguments):
-            pass
-        assert sheet is not None, "a request has at least one image"
+        *_, sheet = self._sheets(prompt, **arguments)  # the same sheet each time, the last time whole
         return sheet
 
     def stream(self, prompt: Any = None, **arguments: Any) -> Iterator[Preview]:
