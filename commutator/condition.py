@@ -1,7 +1,7 @@
 """The commutator of an operator with a field: how far denoising first is from transforming first.
 
-Denoised form: `[A, f](x, t) = A x0hat(x, t) - x0hat(c A x, t')` with `(c, t')` the path's transport. For noise gain 1 on
-a rectified flow this is `-t` times the paper's `[D, v] = D v(x, t) - v(D x, t)` (arXiv 2604.09227, eq. of section 3).
+Denoised form: `[A, f](x, t) = A x0hat(x, t) - x0hat(c A x, t')` with `(c, t')` the path's transport. For noise gain 1
+on a rectified flow this is `-t` times the paper's `[D, v] = D v(x, t) - v(D x, t)` (arXiv 2604.09227).
 """
 
 from __future__ import annotations
