@@ -103,9 +103,10 @@ def test_numpy_half_precision():
 
 @pytest.mark.parametrize("op", [BlockMean(2), SpectralCrop((2, 2))], ids=repr)
 def test_means_refuse_integers(op):
-    for call in (op, lambda y: op.adjoint(y, (8, 8) if isinstance(op, BlockMean) else (4, 4))):
-        with pytest.raises(TypeError, match="real floating dtype, not int64"):
-            call(np.ones((4, 4), dtype=np.int64) if call is op else np.ones(op.out_shape((8, 8))[-2:], dtype=np.int64))
+    with pytest.raises(TypeError, match="real floating dtype, not int64"):
+        op(np.ones((4, 4), dtype=np.int64))
+    with pytest.raises(TypeError, match="real floating dtype, not int64"):
+        op.adjoint(np.ones((2, 2), dtype=np.int64), (4, 4))
 
 
 def test_arrays_only():
@@ -187,5 +188,5 @@ print([name for name in ("torch", "jax", "cupy", "diffusers") if name in sys.mod
 def test_the_docstring_example_runs():
     import doctest
 
-    module = importlib.import_module("commutant.operators")
-    assert doctest.testmod(module) == (4, 0) or doctest.testmod(module).failed == 0
+    result = doctest.testmod(importlib.import_module("commutant.operators"))
+    assert result.attempted > 0 == result.failed

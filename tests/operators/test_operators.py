@@ -88,15 +88,14 @@ def test_spectral_crop_agrees_with_scipy_at_latent_size():
 
 def test_spectral_crop_keeps_low_frequencies_and_stops_high_ones():
     """A cosine below the cut arrives as the same cosine, sampled coarser; one above it vanishes."""
-    n, m = 24, 16
+
+    def wave(k, length):
+        return np.cos(np.pi * k * (np.arange(length) + 0.5) / length)[None].repeat(length, 0)
+
     for k in (1, 7, 15):
-        low = np.cos(np.pi * k * ((np.arange(n) + 0.5) / n))[None].repeat(n, 0)
-        np.testing.assert_allclose(
-            SpectralCrop((m, m))(low)[0], np.cos(np.pi * k * ((np.arange(m) + 0.5) / m)), atol=1e-13
-        )
+        np.testing.assert_allclose(SpectralCrop((16, 16))(wave(k, 24)), wave(k, 16), atol=1e-13)
     for k in (16, 20, 23):
-        high = np.cos(np.pi * k * ((np.arange(n) + 0.5) / n))[None].repeat(n, 0)
-        np.testing.assert_allclose(SpectralCrop((m, m))(high), 0, atol=1e-13)
+        np.testing.assert_allclose(SpectralCrop((16, 16))(wave(k, 24)), 0, atol=1e-13)
 
 
 @given(scale=counts, out=counts)
@@ -155,7 +154,6 @@ def test_arithmetic():
     a, b = BlockMean(2), StridedSelection(3, 4)
     x = np.random.default_rng(0).normal(size=(3, 12, 12))
     np.testing.assert_array_equal((a @ b)(x), a(b(x)))
-    np.testing.assert_allclose(a(b(x)), (b @ a)(x) * 0 + a(b(x)))
     assert (a @ b) @ a == a @ (b @ a) == Composed(a, b, a)
     assert a @ b != b @ a
     np.testing.assert_array_equal((np.float32(0.5) * a)(x), 0.5 * a(x))
