@@ -48,7 +48,7 @@ class BlockMean(LinearOperator):
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         size = self.out_shape(shape)[-2:]
-        means = (sparse.kron(sparse.eye_array(n), np.full((1, s), 1 / s)) for n, s in zip(size, self.scale))
+        means = (sparse.kron(sparse.csr_array(sparse.eye(n)), np.full((1, s), 1 / s)) for n, s in zip(size, self.scale))
         return sparse.kron(*means, format="csr")
 
     def _fault(self, size: Size) -> str | None:
