@@ -4,7 +4,8 @@
 
 Reference: the plain pipeline's image of the same prompt and seed, reduced to the preview's size by area averaging. All
 rows use the same prompts and seeds on the embedded model with true classifier-free guidance. Cost is in full
-high-resolution runs: (HR evaluations + r x LR evaluations) / N, r measured in this run; the speed-up is wall-clock, decoding included.
+high-resolution runs: (HR evaluations + r x LR evaluations) / N, r measured in this run; the speed-up is wall-clock,
+decoding included.
 """
 
 from __future__ import annotations
