@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from commutant.commutator import PATHS, GaussianMixtureField, Head, Plan, Query, head
+from commutant.commutator import PATHS, Head, Plan, Query, head
 from commutant.commutator.euler import euler_step
 from commutant.operators import BlockMean, SpectralCrop, StridedSelection
 
@@ -110,12 +110,3 @@ class TwoSizes:
 
     def denoised(self, x: Any, t: float) -> Any:
         return (self.high if x.shape[-1] == self.width else self.low).denoised(x, t)
-
-
-def dataset(count: int, operator: Any, seed: int, *shape: int) -> tuple[np.ndarray, TwoSizes]:
-    """Smooth random images and the exact optimal denoiser of them at both sizes; the low one knows their `operator`."""
-    rng = np.random.default_rng(seed)
-    *lead, height, width = shape
-    coarse = rng.standard_normal((count, *lead, height // 4, width // 4))
-    images = coarse.repeat(4, axis=-1).repeat(4, axis=-2) + 0.3 * rng.standard_normal((count, *shape))
-    return images, TwoSizes(GaussianMixtureField(images), GaussianMixtureField(operator(images)), width)
