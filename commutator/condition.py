@@ -45,13 +45,11 @@ def commutator(
     Raises:
         ValueError: when the operator is not isotropic on x's shape.
     """
-    the_path = RectifiedFlow() if path is None else path
+    sides = _sides(operator, field, path, time)
 
     def at(x: Array, t: float) -> Array:
-        transport = Transport.of(operator, the_path, x.shape, time)
-        high = field.denoised(x, t)
-        low = field.denoised(transport.state(x, t, high), transport.moved(t))
-        return operator(high) - low
+        first, second = sides(x, t)
+        return first - second
 
     return at
 
@@ -60,11 +58,25 @@ def commutator_norm(
     operator: LinearOperator, field: Field, path: Path | None = None, *, time: str = "matched", relative: bool = False
 ) -> Callable[[Array, float], Array]:
     """Per-sample Euclidean norm of the commutator, (batch,); `relative` divides by the norm of `A x0hat`."""
-    the_path = RectifiedFlow() if path is None else path
-    at = commutator(operator, field, the_path, time=time)
+    sides = _sides(operator, field, path, time)
 
     def norm(x: Array, t: float) -> Array:
-        value = sample_norm(at(x, t))
-        return value / sample_norm(operator(field.denoised(x, t))) if relative else value
+        first, second = sides(x, t)
+        value = sample_norm(first - second)
+        return value / sample_norm(first) if relative else value
 
     return norm
+
+
+def _sides(
+    operator: LinearOperator, field: Field, path: Path | None, time: str
+) -> Callable[[Array, float], tuple[Array, Array]]:
+    """`A x0hat(x, t)` and `x0hat(c A x, t')`, with one evaluation of the field each."""
+    the_path = RectifiedFlow() if path is None else path
+
+    def at(x: Array, t: float) -> tuple[Array, Array]:
+        transport = Transport.of(operator, the_path, x.shape, time)
+        high = field.denoised(x, t)
+        return operator(high), field.denoised(transport.state(x, t, high), transport.moved(t))
+
+    return at

@@ -13,6 +13,7 @@ from .fields import Field
 from .path import Path
 from .plan import Plan
 from .preview import Advance, Conversation, Enter, Evaluate, Head, Query, head, tail
+from .schedule import tail_times
 from .transport import Transport
 
 Array = Any
@@ -43,13 +44,16 @@ class Result:
 
 
 def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]) -> Result:
-    """Run `plan` from `noise` (batch, ..., height, width) over the `times` of the final, with Euler steps.
+    """Run `plan` from `noise` (batch, ..., height, width) with Euler steps.
 
-    Raises ValueError as `Plan`, `Transport.of` and `tail_times` do.
+    `times` is the schedule of the head: the final's own, or one of `plan.head_steps` steps where the plan asks for it.
+    Raises ValueError for another number of steps than that, and as `Plan`, `Transport.of` and `tail_times` do.
     """
-    recorded, high, _, _ = _drive(head(plan, times, Query(noise, times[0])), path, field, times, noise)
-    conversation = tail(plan, path, recorded)
-    latent, low, transport = _drive_tail(conversation, plan, path, field, recorded)
+    if plan.head_steps is not None and len(times) != plan.head_steps + 1:
+        raise ValueError(f"the plan's head runs on {plan.head_steps} steps, got a schedule of {len(times) - 1}")
+    recorded, high, _, _ = _drive(head(plan, times, Query(noise, times[0])), plan, path, field, times)
+    _, low, latent, transport = _drive(tail(plan, path, recorded), plan, path, field, times)
+    assert transport is not None, "a tail always enters low resolution"
     return Result(latent, recorded, high, low, transport)
 
 
@@ -65,9 +69,10 @@ def finish(path: Path, field: Field, noise: Array, times: Sequence[float], outpu
 def replay(transport: Transport, path: Path, recorded: Head) -> Array:
     """The low-resolution state at the switch, reached by feeding the transported answers to the low-resolution solver.
 
-    Equal to `transport.state` at the switch: bit for bit for noise gain 1, to rounding otherwise.
+    At matched time it equals `transport.state` at the switch: bit for bit for noise gain 1, to rounding otherwise. At
+    the same time (gain other than 1) it does not: there the state is split into signal and noise anew at every time.
     """
-    y = transport.noise(recorded.noise)
+    y = transport.start(recorded.noise, recorded.times[0])
     for i in range(recorded.switch):
         t, t_next = transport.moved(recorded.times[i]), transport.moved(recorded.times[i + 1])
         output = transport.output(recorded.outputs[i], recorded.states[i], recorded.times[i])
@@ -76,10 +81,13 @@ def replay(transport: Transport, path: Path, recorded: Head) -> Array:
 
 
 def _drive(
-    conversation: Any, path: Path, field: Field, times: Sequence[float], x: Array
+    conversation: Conversation, plan: Plan, path: Path, field: Field, times: Sequence[float]
 ) -> tuple[Any, int, Array, Transport | None]:
-    """Answer a conversation with Euler steps over `times`; returns (its result, evaluations, last state, transport)."""
-    evaluations, step, transport = 0, 0, None
+    """Answer a conversation with Euler steps; returns (its result, evaluations, last state, transport).
+
+    The steps follow `times`, and from `Enter` on the plan's tail on them.
+    """
+    evaluations, step, x, transport = 0, 0, None, None
     reply: Any = None
     while True:
         try:
@@ -92,20 +100,8 @@ def _drive(
             reply = path.output(field.denoised(request.x, request.t), request.x, request.t)
         elif isinstance(request, Enter):
             transport = request.transport
+            times = tail_times(transport, times, plan.switch, plan.tail)
         elif isinstance(request, Advance):
             x = euler_step(path, request.output, request.x, times[step], times[step + 1])
             step += 1
             reply = Query(x, times[step])
-
-
-def _drive_tail(
-    conversation: Conversation, plan: Plan, path: Path, field: Field, recorded: Head
-) -> tuple[Array, int, Transport]:
-    from .schedule import tail_times
-
-    shape = tuple(recorded.state.shape)
-    moved = Transport.of(plan.operators()[0], path, shape, plan.time)
-    lows = tail_times(moved, recorded.times, recorded.switch, plan.tail)
-    _, low, latent, transport = _drive(conversation, path, field, lows, recorded.state)
-    assert transport is not None, "a tail always enters low resolution"
-    return latent, low, transport

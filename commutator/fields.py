@@ -45,7 +45,7 @@ class StationaryGaussianField:
     `power(i, j, height, width)` gives the variance of coefficient `(i, j)` of an image of that size. A spectral crop
     with noise gain g keeps the first coefficients and scales them by g, so when `power` scales by g^2 with the size
     the field commutes exactly with the crop at matched time.
-    Source: Wiener filtering, `D_k = alpha P_k / (alpha^2 P_k + sigma^2)`.
+    It computes in numpy, on the host. Source: Wiener filtering, `D_k = alpha P_k / (alpha^2 P_k + sigma^2)`.
     """
 
     power: Any  # callable (i, j index arrays, height, width) -> array of coefficient variances
@@ -54,14 +54,14 @@ class StationaryGaussianField:
     def denoised(self, x: Array, t: float) -> Array:
         from scipy.fft import dctn, idctn
 
-        x = np.asarray(x)
+        xp, x = array_namespace(x), np.asarray(x)
         height, width = x.shape[-2:]
         i, j = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
         p = np.asarray(self.power(i, j, height, width), dtype=x.dtype)
         alpha, sigma = self.path.alpha(t), self.path.sigma(t)
         wiener = alpha * p / (alpha**2 * p + sigma**2)
         spectrum = dctn(x, axes=(-2, -1), norm="ortho")
-        return idctn(wiener * spectrum, axes=(-2, -1), norm="ortho")
+        return xp.asarray(idctn(wiener * spectrum, axes=(-2, -1), norm="ortho"))
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,19 @@ class GaussianMixtureField:
     """The exact denoiser of a mixture of isotropic Gaussians, `sum_k w_k N(mu_k, std^2 I)` over whole images.
 
     With `std = 0` it is the exact optimal denoiser of a finite data set. `means` has shape (components, ..., height,
-    width), the trailing part as one sample of `x`; `weights` (components,) or None for equal ones.
-    Raises ValueError when the shapes do not agree. Cost: batch x components x pixels.
+    width), the trailing part as one sample of `x`; `weights` (components,), not negative, in any unit, or None for
+    equal ones. Raises ValueError when the shapes do not agree. Cost: batch x components x pixels.
     """
 
     means: Array
     std: float = 0.0
     weights: Array | None = None
     path: Path = RectifiedFlow()  # noqa: RUF009
+
+    def __post_init__(self) -> None:
+        count = self.means.shape[0]
+        if self.weights is not None and tuple(self.weights.shape) != (count,):
+            raise ValueError(f"weights of shape {tuple(self.weights.shape)} do not fit {count} means")
 
     def denoised(self, x: Array, t: float) -> Array:
         xp = array_namespace(x)

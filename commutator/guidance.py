@@ -43,7 +43,7 @@ class Guidance:
         if self.kind not in KINDS:
             raise ValueError(f"guidance kind must be one of {KINDS}, got {self.kind!r}")
         if self.steps < 1:
-            raise ValueError(f"guidance needs at least one step, got {self.steps}")
+            raise ValueError(f"guidance steps must be at least 1, got {self.steps}")
         if not 0 < self.weight <= 1:
             raise ValueError(f"guidance weight must lie in (0, 1], got {self.weight}")
         if self.decay not in ("constant", "linear"):
@@ -51,7 +51,7 @@ class Guidance:
         if self.reference not in REFERENCES:
             raise ValueError(f"guidance reference must be one of {REFERENCES}, got {self.reference!r}")
         if self.kind == "defect" and self.reference != "switch":
-            raise ValueError("a defect is measured at the switch: reference must be 'switch'")
+            raise ValueError("a defect is measured at the switch: guidance reference must be 'switch'")
 
     def at(self, step: int) -> float:
         """The weight at the `step`-th answer after the switch (0-based); 0 once guidance is over."""

@@ -12,6 +12,7 @@ while commutators are stated in the denoised one.
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -92,7 +93,7 @@ class VarianceExploding(Path):
         return t
 
     def transport(self, gain: float, t: float) -> tuple[float, float]:
-        self._check(gain, t, 0.0, math.inf)
+        self._check(gain, t, 0.0, sys.float_info.max)
         return 1.0, gain * t
 
     def denoised(self, output: Array, x: Array, t: float) -> Array:
@@ -108,15 +109,15 @@ class VariancePreserving(Path):
     name = "variance-preserving"
 
     def alpha(self, t: float) -> float:
-        return math.sqrt(max(0.0, 1.0 - t * t))
+        return math.sqrt(max(0.0, (1.0 - t) * (1.0 + t)))  # 1 - t^2 would cancel near pure noise
 
     def sigma(self, t: float) -> float:
         return t
 
     def transport(self, gain: float, t: float) -> tuple[float, float]:
         self._check(gain, t, 0.0, 1.0)
-        scale = 1.0 / math.hypot(self.alpha(t), gain * t)
-        return scale, gain * t * scale
+        length = math.hypot(self.alpha(t), gain * t)
+        return 1.0 / length, gain * t / length  # divided, not scaled: the end t = 1 stays exactly 1
 
     def denoised(self, output: Array, x: Array, t: float) -> Array:
         alpha = self.alpha(t)

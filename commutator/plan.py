@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +26,8 @@ class Plan:
         head_steps: N' < N for a coarse head, run on its own schedule of N' steps; None runs the head on the final's own
             schedule, so that a finish continues it. `switch` counts steps of whichever schedule the head runs on.
         operator: "strided", "mean" or "spectral".
-        scale: high over low resolution; an integer for "strided" and "mean", any fraction above 1 for "spectral".
+        scale: high over low resolution, above 1 and at most 64; an integer for "strided" and "mean", for "spectral" any
+            fraction whose denominator is at most 64.
         selection: for "strided", which phase of each block: "first", "random" (per sample, from `selection_seed`),
             "argmin" or "argmax" of the commutator norm, per sample.
         time: "matched", or "same" to stay at the high-resolution times.
@@ -48,17 +50,17 @@ class Plan:
     guidance: Guidance | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", Fraction(self.scale).limit_denominator(64))
+        object.__setattr__(self, "scale", _scale(self.scale))
         if self.operator not in OPERATORS:
             raise ValueError(f"operator must be one of {OPERATORS}, got {self.operator!r}")
-        if self.scale <= 1:
-            raise ValueError(f"scale must be above 1 (high over low resolution), got {self.scale}")
         if self.operator != "spectral" and self.scale.denominator != 1:
             raise ValueError(f"operator {self.operator!r} needs an integer scale, got {self.scale}; use 'spectral'")
         if self.selection not in SELECTIONS:
             raise ValueError(f"selection must be one of {SELECTIONS}, got {self.selection!r}")
         if self.selection != "first" and self.operator != "strided":
             raise ValueError(f"selection {self.selection!r} needs the 'strided' operator family, got {self.operator!r}")
+        if self.selection_seed < 0:
+            raise ValueError(f"selection_seed must not be negative, got {self.selection_seed}")
         if self.time not in ("matched", "same"):
             raise ValueError(f"time must be 'matched' or 'same', got {self.time!r}")
         if self.switch < 0:
@@ -66,7 +68,7 @@ class Plan:
         if self.tail is not None and self.tail < 1:
             raise ValueError(f"tail must have at least one step, got {self.tail}")
         if self.head_steps is not None and self.head_steps <= self.switch:
-            raise ValueError(f"a head of {self.head_steps} steps cannot switch at step {self.switch}")
+            raise ValueError(f"head_steps must exceed the switch step {self.switch}, got {self.head_steps}")
         if self.guidance is not None and self.guidance.reference == "head" and self.switch == 0:
             raise ValueError("guidance by the last answer of the head needs a head: switch must be above 0")
 
@@ -106,9 +108,7 @@ class Plan:
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
         """A plan from untrusted JSON values. ValueError names what is missing, unknown or out of range."""
         fields = {f.name for f in dataclasses.fields(cls)}
-        if not isinstance(data, Mapping) or set(data) != fields:
-            raise ValueError(f"a plan has exactly the fields {sorted(fields)}")
-        values = dict(data)
+        values = _exactly("a plan", data, fields)
         whole = {"switch": False, "selection_seed": False, "head_steps": True, "tail": True}
         for key, optional in whole.items():
             if not (type(values[key]) is int or (optional and values[key] is None)):
@@ -118,17 +118,44 @@ class Plan:
                 raise ValueError(f"plan field {key!r} must be a string, got {values[key]!r}")
         if values["guidance"] is not None:
             values["guidance"] = _guidance(values["guidance"])
-        try:
-            values["scale"] = Fraction(values["scale"])
-        except (ValueError, ZeroDivisionError) as error:
-            raise ValueError(f"plan field 'scale' must be a fraction like '2' or '4/3': {error}") from None
+        values["scale"] = _written_scale(values["scale"])
         return cls(**values)
 
 
+def _exactly(what: str, data: Any, fields: set[str]) -> dict[str, Any]:
+    """`data` as a dict with exactly these fields; ValueError names the missing and the unknown ones."""
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{what} must be an object with the fields {sorted(fields)}")
+    missing, unknown = fields - set(data), set(data) - fields
+    if missing or unknown:
+        raise ValueError(f"{what} lacks the fields {sorted(missing)} and has unknown ones {sorted(map(repr, unknown))}")
+    return dict(data)
+
+
 def _guidance(data: Any) -> Guidance:
-    names = {f.name for f in dataclasses.fields(Guidance)}
-    if not isinstance(data, Mapping) or set(data) != names:
-        raise ValueError(f"plan field 'guidance' has exactly the fields {sorted(names)}")
-    if type(data["steps"]) is not int or not isinstance(data["weight"], (int, float)):
-        raise ValueError("guidance needs a whole number of steps and a numeric weight")
-    return Guidance(**data)
+    values = _exactly("plan field 'guidance'", data, {f.name for f in dataclasses.fields(Guidance)})
+    if type(values["steps"]) is not int:
+        raise ValueError(f"guidance field 'steps' must be a whole number, got {values['steps']!r}")
+    if type(values["weight"]) not in (int, float):
+        raise ValueError(f"guidance field 'weight' must be a number, got {values['weight']!r}")
+    return Guidance(**values)
+
+
+def _scale(value: Any) -> Fraction:
+    try:
+        scale = Fraction(value)
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
+        raise ValueError(f"scale must be a number or a fraction like '4/3', got {value!r}") from None
+    near = scale.limit_denominator(64)
+    if abs(near - scale) > Fraction(1, 10**6):  # rounding a float such as 4 / 3 is meant; moving the size is not
+        raise ValueError(f"scale must have a denominator of at most 64, got {value!r}")
+    if not 1 < near <= 64:
+        raise ValueError(f"scale must be above 1 and at most 64 (high over low resolution), got {value!r}")
+    return near
+
+
+def _written_scale(text: str) -> Fraction:
+    """A scale from a file: digits only, and few, since Fraction("1e999999999") would compute all of them."""
+    if not re.fullmatch(r"[0-9]{1,4}(/[0-9]{1,4})?", text):
+        raise ValueError(f"plan field 'scale' must be a fraction like '2' or '4/3', got {text!r:.80}")
+    return _scale(text)

@@ -25,7 +25,7 @@ from array_api_compat import array_namespace
 from .condition import sample_norm
 from .path import Path
 from .plan import Plan
-from .schedule import tail_times
+from .schedule import require_switch, tail_times
 from .transport import PerSample, Transport
 
 Array = Any
@@ -88,7 +88,11 @@ class Head:
 
 
 def head(plan: Plan, times: Sequence[float], query: Query) -> Generator[Request, Any, Head]:
-    """Run the high-resolution part of `plan`, starting from the sampler's first query."""
+    """Run the high-resolution part of `plan`, starting from the sampler's first query.
+
+    Raises ValueError, before any evaluation, when the schedule has no step left after the switch.
+    """
+    require_switch(times, plan.switch)
     states: list[Array] = []
     outputs: list[Array] = []
     for _ in range(plan.switch):
@@ -139,8 +143,9 @@ def tail(plan: Plan, path: Path, recorded: Head) -> Generator[Request, Any, None
 
 def _switched(transport: Transport, path: Path, recorded: Head, t: float) -> Array:
     reference = recorded.reference
-    denoised = None if reference is None else path.denoised(reference, recorded.state, t)
-    return transport.state(recorded.state, t, denoised)
+    if reference is None:
+        return transport.state(recorded.state, t) if recorded.switch else transport.start(recorded.state, t)
+    return transport.state(recorded.state, t, path.denoised(reference, recorded.state, t))
 
 
 def _select(
@@ -194,15 +199,18 @@ def _corrections(plan: Plan, path: Path, recorded: Head, transport: Transport, f
     last = recorded.switch if guidance.reference == "switch" else recorded.switch - 1
     x_ref = recorded.state if last == recorded.switch else recorded.states[last]
     t_ref, output_ref = recorded.times[last], recorded.outputs[last]
-    target = transport.operator(path.denoised(output_ref, x_ref, t_ref))
-    output_target = transport.output(output_ref, x_ref, t_ref)
+    fixed_point = guidance.kind in ("exact", "lagged")
+    if fixed_point:
+        target = transport.output(output_ref, x_ref, t_ref)
+    else:
+        target = transport.operator(path.denoised(output_ref, x_ref, t_ref))
 
     def corrected(i: int, y: Array, t: float, output: Array) -> Generator[Request, Any, tuple[Array, Array]]:
         w = guidance.at(i)
         if w == 0.0:
             return y, output
-        if guidance.kind in ("exact", "lagged"):
-            y = y + w * (output_target - output)
+        if fixed_point:
+            y = y + w * (target - output)
             if guidance.kind == "exact":
                 output = yield Evaluate(y, t)
             return y, output

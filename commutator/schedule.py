@@ -23,9 +23,8 @@ def tail_times(transport: Transport, times: Sequence[float], switch: int, steps:
     Raises:
         ValueError: when `switch` is outside the schedule or `steps` is not positive.
     """
+    require_switch(times, switch)
     remaining = len(times) - 1 - switch
-    if not 0 <= switch < len(times) - 1:
-        raise ValueError(f"the switch step must lie in 0..{len(times) - 2} for {len(times) - 1} steps, got {switch}")
     count = remaining if steps is None else steps
     if count < 1:
         raise ValueError(f"the tail needs at least one step, got {count}")
@@ -33,8 +32,13 @@ def tail_times(transport: Transport, times: Sequence[float], switch: int, steps:
     if count == remaining:
         return moved
     out = []
-    for k in range(count + 1):
-        u = k * remaining / count
-        i = min(int(u), remaining - 1)
-        out.append(moved[i] + (u - i) * (moved[i + 1] - moved[i]))
-    return out
+    for k in range(count):
+        i, rest = divmod(k * remaining, count)
+        out.append(moved[i] + rest / count * (moved[i + 1] - moved[i]))
+    return [*out, moved[-1]]
+
+
+def require_switch(times: Sequence[float], switch: int) -> None:
+    """Raise ValueError unless the schedule has a step left after the switch."""
+    if not 0 <= switch < len(times) - 1:
+        raise ValueError(f"the switch step must lie in 0..{len(times) - 2} for {len(times) - 1} steps, got {switch}")

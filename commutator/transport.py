@@ -74,9 +74,13 @@ class Transport:
         return self.gain == 1.0 or self.time == "same"
 
     def noise(self, noise: Array) -> Array:
-        """Unit white noise at low resolution from unit white noise at high: `A eps / g`."""
+        """White noise at low resolution from white noise at high, of the same standard deviation: `A eps / g`."""
         y = self.operator(noise)
         return y if self.gain == 1.0 else y / self.gain
+
+    def start(self, x: Array, t: float) -> Array:
+        """The low-resolution state for a high-resolution `x` that is pure noise, as the first state of a run is."""
+        return self.noise(x) if self.time == "same" else self.state(x, t)
 
     def state(self, x: Array, t: float, denoised: Array | None = None) -> Array:
         """The low-resolution state for the high-resolution `x` at `t`.

@@ -1,0 +1,190 @@
+"""Guidance against loops written from its formulas."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commutant.commutator import Advance, Enter, Evaluate, Guidance, Plan, Query, RectifiedFlow, euler, tail, tail_times
+from commutant.commutator.euler import euler_step
+
+from .plans import guidances
+from .worlds import SIDE, Counting, Wavy, normal, paths, relative, schedules, seeds, shifted
+
+TIMES = shifted(8)
+FLOW = RectifiedFlow()
+
+
+def reference_of(plan, path, field, head):
+    """(state, time, denoised) of the high-resolution answer that guides."""
+    at = plan.switch if plan.guidance.reference == "switch" else plan.switch - 1
+    x = head.state if at == plan.switch else head.states[at]
+    return x, head.times[at], field.denoised(x, head.times[at])
+
+
+def by_hand(plan, path, field, result):
+    """The guided tail, written from the formulas: one loop, no conversation."""
+    head, transport, g = result.head, result.transport, plan.guidance
+    x_ref, t_ref, denoised_ref = reference_of(plan, path, field, head)
+    moved = transport.moved(t_ref)
+    target = transport.operator(denoised_ref)
+    velocity = path.output(target, transport.state(x_ref, t_ref, denoised_ref), moved)  # D v where the gain is 1
+    times = tail_times(transport, head.times, plan.switch, plan.tail)
+    t_high = head.times[plan.switch]
+    y = transport.state(head.state, t_high, field.denoised(head.state, t_high))
+    defect = target - field.denoised(y, times[0])
+    for i, (t, t_next) in enumerate(pairwise(times)):
+        weight = g.weight * (1 if g.decay == "constant" else 1 - i / g.steps) if i < g.steps else 0.0
+        answer = path.output(field.denoised(y, t), y, t)
+        if weight and g.kind in ("exact", "lagged"):
+            y = y + weight * (velocity - answer)
+            if g.kind == "exact":
+                answer = path.output(field.denoised(y, t), y, t)
+        elif weight and g.kind == "anchor":
+            answer = path.output((1 - weight) * field.denoised(y, t) + weight * target, y, t)
+        elif weight:
+            answer = path.output(field.denoised(y, t) + weight * defect, y, t)
+        y = euler_step(path, answer, y, t, t_next)
+    return y
+
+
+@st.composite
+def guided(draw, path):
+    """(plan, schedule) with guidance of any kind through any isotropic operator."""
+    times = draw(schedules(path))
+    switch = draw(st.integers(1, len(times) - 2))
+    operator, scale = draw(st.sampled_from([("strided", "2"), ("strided", "3"), ("mean", "2"), ("spectral", "4/3")]))
+    selection = draw(st.sampled_from(["first", "argmin", "random"])) if operator == "strided" else "first"
+    tail_steps, time = draw(st.none() | st.integers(1, 9)), draw(st.sampled_from(["matched", "same"]))
+    guidance = draw(guidances())
+    return Plan("guided", switch, None, operator, scale, selection, 0, time, tail_steps, guidance), times
+
+
+@settings(max_examples=150, deadline=None)
+@given(path=paths, data=st.data(), seed=seeds)
+def test_every_kind_equals_its_loop(path, data, seed):
+    plan, times = data.draw(guided(path))
+    noise = normal(seed, 2, 1, SIDE, SIDE) * path.sigma(times[0])
+    result = euler.preview(plan, path, Wavy(), noise, times)
+    assert relative(result.latent, by_hand(plan, path, Wavy(), result)) <= 1e-8
+
+
+def a_plan(kind, weight=0.3, steps=3, **fields) -> Plan:
+    decay, reference = fields.pop("decay", "constant"), fields.pop("reference", "switch")
+    return Plan(switch=3, guidance=Guidance(kind, steps, weight, decay, reference), **fields)
+
+
+def previewed(plan, field=None):
+    return euler.preview(plan, path=FLOW, field=field or Wavy(), noise=normal(1, 2, 1, SIDE, SIDE), times=TIMES)
+
+
+@pytest.mark.parametrize("kind", ["exact", "lagged", "anchor", "defect"])
+def test_the_loop_tells_guidance_apart(kind):
+    """The comparison above fails for another weight, number of steps, decay, kind or reference."""
+    result = previewed(a_plan(kind))
+    assert relative(result.latent, by_hand(a_plan(kind), FLOW, Wavy(), result)) <= 1e-12
+    others = [a_plan(kind, weight=0.31), a_plan(kind, steps=2), a_plan(kind, decay="linear")]
+    others += [a_plan(other) for other in ("exact", "lagged", "anchor", "defect") if other != kind]
+    others += [a_plan(kind, reference="head")] if kind != "defect" else []
+    for other in others:
+        assert relative(result.latent, by_hand(other, FLOW, Wavy(), result)) > 1e-5, other
+
+
+@pytest.mark.parametrize("kind", ["exact", "lagged", "anchor", "defect"])
+def test_a_tiny_weight_tends_to_no_guidance(kind):
+    """The preview is differentiable in the weight: a tenth of the weight is a tenth of the effect."""
+    free = previewed(Plan(switch=3)).latent
+    effects = [np.abs(previewed(a_plan(kind, weight=w)).latent - free).max() for w in (1e-4, 1e-5, 1e-6)]
+    assert effects[0] > 1e-7
+    assert effects[0] / effects[1] == pytest.approx(10, rel=0.05)
+    assert effects[1] / effects[2] == pytest.approx(10, rel=0.05)
+
+
+def costs(plan) -> tuple[int, int]:
+    result = previewed(plan, Counting(Wavy()))
+    return result.high_evaluations, result.low_evaluations
+
+
+def test_what_each_kind_costs():
+    assert costs(Plan(switch=3)) == (3, 5)
+    assert costs(a_plan("exact")) == (4, 5 + 3)
+    assert costs(a_plan("exact", steps=100)) == (4, 5 + 5)
+    for kind in ("lagged", "anchor", "defect"):
+        assert costs(a_plan(kind)) == (4, 5)
+    for kind in ("lagged", "anchor"):
+        assert costs(a_plan(kind, reference="head")) == (3, 5)
+
+
+class Shifted:
+    """A field corrected by a fixed addition at low resolution, up to a time."""
+
+    def __init__(self, inner, addition):
+        self.inner, self.addition = inner, addition
+
+    def denoised(self, x, t):
+        return self.inner.denoised(x, t) + (self.addition if x.shape[-1] != SIDE else 0.0)
+
+
+@pytest.mark.parametrize("operator", ["mean", "spectral", "strided"])
+def test_the_defect_makes_the_corrected_field_commute_at_the_switch(operator):
+    """With weight 1 the first answer the sampler gets is A x0hat exactly; and the whole guided tail is the tail of the
+    field x0hat(y, t) + [A, x0hat](x_D, t_D), whose commutator at the switch is zero."""
+    plan = a_plan("defect", weight=1.0, steps=50, operator=operator)
+    result = previewed(plan)
+    x, t = result.head.state, TIMES[3]
+    transport = result.transport
+    y, low = transport.state(x, t), transport.moved(t)
+    defect = transport.operator(Wavy().denoised(x, t)) - Wavy().denoised(y, low)
+    corrected = Shifted(Wavy(), defect)
+    assert np.abs(defect).max() > 1e-2
+    assert relative(transport.operator(corrected.denoised(x, t)), corrected.denoised(y, low)) <= 1e-12
+    times = tail_times(transport, TIMES, 3, None)
+    assert relative(euler.finish(FLOW, corrected, y, times), result.latent) <= 1e-10
+    assert relative(euler.finish(FLOW, Wavy(), y, times), result.latent) > 1e-3
+    first = advances(plan, result)[0]
+    assert relative(FLOW.denoised(first.output, first.x, low), transport.operator(Wavy().denoised(x, t))) <= 1e-12
+
+
+def advances(plan, result) -> list[Advance]:
+    """What the sampler is told in the tail, in order."""
+    conversation, reply, found = tail(plan, FLOW, result.head), None, []
+    times = tail_times(result.transport, TIMES, plan.switch, plan.tail)
+    while True:
+        try:
+            request = conversation.send(reply)
+        except StopIteration:
+            return found
+        reply = None
+        if isinstance(request, Evaluate):
+            reply = FLOW.output(Wavy().denoised(request.x, request.t), request.x, request.t)
+        elif isinstance(request, Advance):
+            i = len(found)
+            found.append(request)
+            reply = Query(euler_step(FLOW, request.output, request.x, times[i], times[i + 1]), times[i + 1])
+        else:
+            assert isinstance(request, Enter)
+
+
+def test_a_full_anchor_says_the_reference():
+    result = previewed(a_plan("anchor", weight=1.0, steps=2))
+    target = result.transport.operator(Wavy().denoised(result.head.state, TIMES[3]))
+    times = tail_times(result.transport, TIMES, 3, None)
+    told = advances(a_plan("anchor", weight=1.0, steps=2), result)
+    for i, advance in enumerate(told[:2]):
+        assert relative(FLOW.denoised(advance.output, advance.x, times[i]), target) <= 1e-12
+    assert relative(FLOW.denoised(told[2].output, told[2].x, times[2]), target) > 1e-3
+
+
+def test_the_exact_correction_reduces_what_it_corrects():
+    """The paper's claim in miniature: |D v_ref - v(y, t)| at the switch falls with the correction."""
+    plan = a_plan("exact", weight=0.2, steps=1, operator="strided", time="same")
+    result = previewed(plan)
+    x, t = result.head.state, TIMES[3]
+    wanted = result.transport.operator(FLOW.output(Wavy().denoised(x, t), x, t))
+    before = result.transport.state(x, t)
+    left = np.linalg.norm(wanted - FLOW.output(Wavy().denoised(before, t), before, t))
+    after = advances(plan, result)[0]
+    assert np.linalg.norm(wanted - after.output) < 0.95 * left
+    assert relative(after.output, FLOW.output(Wavy().denoised(after.x, t), after.x, t)) <= 1e-12
