@@ -92,7 +92,9 @@ class Transport:
         if alpha == 0.0:
             return self.operator(x) / self.gain
         if denoised is None:
-            raise ValueError("the same-time transport of a pooling operator needs the denoised prediction at the switch")
+            raise ValueError(
+                "the same-time transport of a pooling operator needs the denoised prediction at the switch"
+            )
         signal = self.operator(denoised)
         return alpha * signal + (self.operator(x) - alpha * signal) / self.gain if sigma else alpha * signal
 
