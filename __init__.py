@@ -1,7 +1,8 @@
 """commutant: low-resolution previews that look like the high-resolution image of the same seed.
 
-The repository root is this package, so that one checkout serves ``pip install``, a web UI's "install from URL" and a
-``git clone`` into a nodes folder. Sub-packages load on first use (PEP 562): importing ``commutant`` imports no framework.
+The repository root is this package, so that one checkout serves ``pip install``, a web UI's "install from URL"
+and a ``git clone`` into a nodes folder. Sub-packages load on first use (PEP 562): importing
+``commutant`` imports no framework.
 """
 
 from importlib import import_module

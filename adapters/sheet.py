@@ -115,3 +115,11 @@ class Sheet(Sequence[Preview]):
         for p in self.previews:
             total = total + p.cost
         return total
+
+
+@dataclass(frozen=True)
+class Final:
+    """A finished image and what finishing it cost (`cost.high` counts the evaluations that the tape did not answer)."""
+
+    image: Any
+    cost: Cost

@@ -1,7 +1,7 @@
-"""The commutator of an operator with a field: how far "transform, then denoise" is from "denoise, then transform".
+"""The commutator of an operator with a field: how far denoising first is from transforming first.
 
-Denoised form: `[A, f](x, t) = A x0hat(x, t) - x0hat(c A x, t')` with `(c, t')` the path's transport. For noise gain 1 on
-a rectified flow this is `-t` times the paper's `[D, v] = D v(x, t) - v(D x, t)` (arXiv 2604.09227, eq. of section 3).
+Denoised form: `[A, f](x, t) = A x0hat(x, t) - x0hat(c A x, t')` with `(c, t')` the path's transport. For noise gain 1
+on a rectified flow this is `-t` times the paper's `[D, v] = D v(x, t) - v(D x, t)` (arXiv 2604.09227).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def commutator(
         time: "matched", or "same" to keep the time (only meaningful for noise gain 1, where both agree).
 
     Returns:
-        `f(x, t)` for x of shape (batch, ..., height, width): the commutator, shaped like `operator(x)`, in denoised form.
+        `f(x, t)` for x (batch, ..., height, width): the commutator in denoised form, shaped like `operator(x)`.
 
     Raises:
         ValueError: when the operator is not isotropic on x's shape.

@@ -42,9 +42,9 @@ class GaussianField:
 class StationaryGaussianField:
     """The exact denoiser of zero-mean Gaussian data that is diagonal in the orthonormal DCT-II basis.
 
-    `power(i, j, height, width)` gives the variance of coefficient `(i, j)` of an image of that size. A spectral crop with
-    noise gain g keeps the first coefficients and scales them by g, so when `power` scales by g^2 with the size the field
-    commutes exactly with the crop at matched time.
+    `power(i, j, height, width)` gives the variance of coefficient `(i, j)` of an image of that size. A spectral crop
+    with noise gain g keeps the first coefficients and scales them by g, so when `power` scales by g^2 with the size
+    the field commutes exactly with the crop at matched time.
     Source: Wiener filtering, `D_k = alpha P_k / (alpha^2 P_k + sigma^2)`.
     """
 

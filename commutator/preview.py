@@ -104,7 +104,7 @@ def head(plan: Plan, times: Sequence[float], query: Query) -> Generator[Request,
 def evaluation_times(plan: Plan, path: Path, times: Sequence[float], gain: float) -> list[float]:
     """The times of all low-resolution `Evaluate` requests that `tail` will make, in order.
 
-    Known before the first of them: an adapter whose pipeline walks a fixed list of times can put every evaluation on it.
+    Known before the first of them: a pipeline that walks a fixed list of times can have every evaluation on it.
     """
     lows = tail_times(Transport(plan.operators()[0], path, gain, plan.time), times, plan.switch, plan.tail)[:-1]
     candidates = len(plan.operators()) if plan.selection in ("argmin", "argmax") else 1

@@ -17,8 +17,8 @@ def tail_times(transport: Transport, times: Sequence[float], switch: int, steps:
         steps: number K of low-resolution steps; None keeps one per remaining high-resolution step.
 
     Returns:
-        K + 1 decreasing times. The moved high-resolution schedule is read at K + 1 evenly spaced (fractional) indices, so
-        a shorter tail keeps the spacing that the user's scheduler chose.
+        K + 1 decreasing times. The moved high-resolution schedule is read at K + 1 evenly spaced (fractional) indices,
+        so a shorter tail keeps the spacing that the user's scheduler chose.
 
     Raises:
         ValueError: when `switch` is outside the schedule or `steps` is not positive.

@@ -1,7 +1,7 @@
 """The tape: a recorded high-resolution head on disk, from which a finish continues bit for bit.
 
-A tape is a safetensors file with a JSON header in its metadata. It comes from outside as far as a reader knows: nothing is
-unpickled, every field is checked, and a digest over header and tensors tells a changed or truncated file.
+A tape is a safetensors file with a JSON header in its metadata. It comes from outside as far as a reader knows: nothing
+is unpickled, every field is checked, and a digest over header and tensors tells a changed or truncated file.
 """
 
 from __future__ import annotations

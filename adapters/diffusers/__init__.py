@@ -1,0 +1,21 @@
+"""Previews and finishes of diffusers pipelines. Importing this package loads torch on first use only."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import UnsupportedError
+    from .previewer import Previewer
+
+__all__ = ["Previewer", "UnsupportedError"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Previewer":
+        from .previewer import Previewer
+
+        return Previewer
+    if name == "UnsupportedError":
+        from .errors import UnsupportedError
+
+        return UnsupportedError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

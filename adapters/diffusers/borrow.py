@@ -1,0 +1,61 @@
+"""Borrowing a user's pipeline for one call: whatever happens inside, it is handed back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def borrowed(pipe: Any) -> Iterator[None]:
+    """Restore on exit: the pipeline's private call state and patched methods, the whole scheduler, the global RNG.
+
+    Public attributes that a user's own callback sets on the pipeline stay: they are the user's.
+    """
+    import torch
+
+    scheduler = pipe.scheduler
+    of_pipe, of_scheduler = dict(vars(pipe)), dict(vars(scheduler))
+    devices = [pipe.device] if pipe.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            vars(scheduler).clear()
+            vars(scheduler).update(of_scheduler)
+            pipe.scheduler = scheduler
+            for key in list(vars(pipe)):
+                if key in of_pipe and (key.startswith("_") or key == "encode_prompt"):
+                    vars(pipe)[key] = of_pipe[key]
+                elif key not in of_pipe and (key.startswith("_") or key == "encode_prompt"):
+                    del vars(pipe)[key]
+
+
+def memoised(encode: Callable[..., Any], memo: dict[Any, Any]) -> Callable[..., Any]:
+    """`encode_prompt` that remembers its answers for plain arguments (a preview encodes one prompt many times).
+
+    Calls with tensors, or anything else that cannot be a key, are passed on.
+    """
+
+    def encode_prompt(*args: Any, **kwargs: Any) -> Any:
+        key = _key((args, tuple(sorted(kwargs.items()))))
+        if key is None:
+            return encode(*args, **kwargs)
+        if key not in memo:
+            memo[key] = encode(*args, **kwargs)
+        return memo[key]
+
+    return encode_prompt
+
+
+def _key(value: Any) -> Any:
+    """A hashable stand-in for nested plain values; None when there is something else inside."""
+    import torch
+
+    if value is None or isinstance(value, (str, int, float, bool, torch.device)):
+        return (type(value).__name__, str(value))
+    if isinstance(value, (list, tuple)):
+        parts = tuple(_key(v) for v in value)
+        return None if any(p is None for p in parts) else (type(value).__name__, parts)
+    return None

@@ -1,0 +1,67 @@
+"""One ordinary pipeline call with a loop standing at its scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import wraps
+from typing import Any
+
+import torch
+
+from .borrow import borrowed, memoised
+from .loops import Loop, Stop
+from .noise import DrawnNoise
+
+
+def run(
+    pipe: Any,
+    denoiser: str,
+    call: Mapping[str, Any],
+    loop: Loop,
+    *,
+    memo: dict[Any, Any] | None = None,
+    noise: Callable[[tuple[int, ...]], torch.Tensor] | None = None,
+) -> tuple[Any, DrawnNoise | None]:
+    """Call `pipe(**call)` with `loop` answering its steps; the pipeline is as before afterwards.
+
+    Returns (what the pipeline returned, or None where the loop stopped it; the noise draw if `noise` replaced it).
+    Whatever the pipeline or a user's callback raises passes through.
+    """
+    with borrowed(pipe), loop.gate.on(getattr(pipe, denoiser)), ExitStack() as stack:
+        _stand_in(pipe.scheduler, loop)
+        if memo is not None:
+            vars(pipe)["encode_prompt"] = memoised(pipe.encode_prompt, memo)
+        drawn = stack.enter_context(DrawnNoise(noise)) if noise is not None else None
+        try:
+            return pipe(**call), drawn
+        except Stop:
+            pipe.maybe_free_model_hooks()  # what the end of the call would have done for an offloaded pipeline
+            return None, drawn
+
+
+def _stand_in(scheduler: Any, loop: Loop) -> None:
+    """Patch the instance only; `borrowed` takes it back."""
+    set_timesteps, step = scheduler.set_timesteps, scheduler.step
+
+    @wraps(set_timesteps)  # pipelines inspect its signature
+    def patched_set_timesteps(*args: Any, **kwargs: Any) -> None:
+        set_timesteps(*args, **kwargs)
+        loop.scheduled(scheduler)
+
+    @wraps(step)
+    def patched_step(model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        return_dict = kwargs.pop("return_dict", True)
+
+        def real(output: Any, t: Any, state: Any) -> Any:
+            return step(output, t, state, *args, return_dict=False, **kwargs)[0]
+
+        previous = loop.step(real, model_output, timestep, sample)
+        if not return_dict:
+            return (previous,)
+        from diffusers.schedulers.scheduling_utils import SchedulerOutput
+
+        return SchedulerOutput(prev_sample=previous)
+
+    vars(scheduler)["set_timesteps"] = patched_set_timesteps
+    vars(scheduler)["step"] = patched_step

@@ -1,0 +1,30 @@
+"""Putting a chosen tensor where a pipeline draws its initial noise, for the length of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+class DrawnNoise(TorchFunctionMode):
+    """Answers the first latent-shaped `torch.randn` (three or more dims) with `make(shape)`; later draws are real.
+
+    `shape` is the shape that the pipeline asked for, (batch, channels, height, width) in latent cells.
+    """
+
+    def __init__(self, make: Callable[[tuple[int, ...]], torch.Tensor]) -> None:
+        super().__init__()
+        self.make = make
+        self.shape: tuple[int, ...] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn and self.shape is None:
+            size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
+            if len(size) >= 3:
+                self.shape = tuple(int(n) for n in size)
+                return self.make(self.shape)
+        return func(*args, **kwargs)

@@ -1,0 +1,182 @@
+"""Checking a request before anything is computed."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from .errors import UnsupportedError
+from .families import Family, family_of
+
+# Arguments of the plain call that the previewer sets itself, each with the way to say what is meant.
+OWN = {
+    "generator": "give it to preview() itself, or give seeds",
+    "latents": "the noise of a preview is the noise of its seed: give seeds or generator",
+    "num_images_per_prompt": "give one seed per image",
+    "return_dict": "previews are returned as a sheet",
+    "timesteps": "give num_inference_steps or sigmas",
+}
+EMBEDS = ("prompt_embeds", "pooled_prompt_embeds", "negative_prompt_embeds", "negative_pooled_prompt_embeds")
+PROMPTS = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request: `call` holds what every plain pipeline call of it gets, for one image each.
+
+    Attributes:
+        prompts: one per image. generators: state of each image's generator before its run, with its device.
+        height, width: high resolution in pixels. steps: N of the final.
+    """
+
+    family: Family
+    call: Mapping[str, Any]
+    prompts: Sequence[Any]
+    seeds: Sequence[int | None]
+    rng: Sequence[torch.Tensor]
+    rng_device: str
+    height: int
+    width: int
+    steps: int
+
+    def batch(self, indices: Sequence[int], **changes: Any) -> dict[str, Any]:
+        """Arguments of one plain call that makes the images `indices` together (without a generator)."""
+        count = len(indices)
+        out = dict(self.call)
+        for key in PROMPTS:
+            if isinstance(out.get(key), str) and count > 1:
+                out[key] = [out[key]] * count
+        for key in EMBEDS:
+            if out.get(key) is not None:
+                out[key] = out[key].expand(count, *out[key].shape[1:])
+        if self.prompts[0] is not None:
+            chosen = [self.prompts[i] for i in indices]
+            out["prompt"] = chosen[0] if count == 1 else chosen
+        return out | {"height": self.height, "width": self.width, **changes}
+
+    def generators(self, indices: Sequence[int]) -> Any:
+        """Fresh generators in the recorded states: a list for several images, one for one."""
+        made = [restored(self.rng[i], self.rng_device) for i in indices]
+        return made[0] if len(made) == 1 else made
+
+
+def restored(state: torch.Tensor, device: str) -> torch.Generator:
+    """A generator on `device` in a recorded state. ValueError where the state is none of that device's."""
+    generator = torch.Generator(device)
+    try:
+        generator.set_state(state.to(torch.uint8).cpu())
+    except RuntimeError as error:
+        raise ValueError(f"the recorded generator state does not fit a {device} generator: {error}") from None
+    return generator
+
+
+def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction, call: Mapping[str, Any]) -> Request:
+    """Validate everything that can be validated without the model.
+
+    Raises:
+        UnsupportedError: pipeline, scheduler, argument or size that previews do not drive, with the way out.
+        ValueError, TypeError: arguments that make no sense together, or that the pipeline does not have.
+    """
+    family = family_of(pipe)
+    parameters = inspect.signature(type(pipe).__call__).parameters
+    for key, value in call.items():
+        if key in OWN:
+            raise UnsupportedError(f"{key}= is not taken by preview(): {OWN[key]}")
+        if key in ("image", "mask_image", "strength", "control_image"):
+            raise UnsupportedError(
+                f"{key}= : image-conditioned generation and masks are not supported, only text to image"
+            )
+        if key not in parameters:
+            raise TypeError(f"{type(pipe).__name__} takes no argument {key!r}")
+        if key in family.refused and value is not None:
+            raise UnsupportedError(f"{key}= is not supported by previews: {family.refused[key]}; leave it out")
+    _plain_callback(call.get("callback_on_step_end"))
+
+    states, names, device = _generators(seeds, generator)
+    prompts = _prompts(prompt, call, len(states))
+    default = getattr(pipe, "default_sample_size", 0) * pipe.vae_scale_factor
+    height, width = int(call.get("height") or default), int(call.get("width") or default)
+    check_size(family.size_unit(pipe), scale, height, width, type(pipe).__name__)
+    steps = call.get("num_inference_steps")
+    if call.get("sigmas") is not None:
+        steps = len(call["sigmas"])
+    elif steps is None:
+        steps = parameters["num_inference_steps"].default
+    rest = {k: v for k, v in call.items() if k not in ("height", "width")}
+    return Request(family, rest, prompts, names, states, device, height, width, int(steps))
+
+
+def check_size(unit: int, scale: Fraction, height: int, width: int, name: str) -> None:
+    """Both resolutions must be whole multiples of the pipeline's unit; UnsupportedError names the nearest such size."""
+    step = unit * scale.numerator // math.gcd(1, scale.denominator)
+    if height > 0 and width > 0 and height % step == 0 and width % step == 0:
+        return
+    near = " or ".join(f"{w}x{h}" for w, h in _nearest(width, height, step))
+    raise UnsupportedError(
+        f"{name} at {width}x{height} (width x height) has no preview at scale {scale}: both sides must be multiples of "
+        f"{step} pixels so that the low resolution is a multiple of {unit}; nearest: {near}"
+    )
+
+
+def _nearest(width: int, height: int, step: int) -> list[tuple[int, int]]:
+    def around(n: int) -> tuple[int, int]:
+        down = max(step, n // step * step)
+        return down, down if n == down else down + step
+
+    (w0, w1), (h0, h1) = around(width), around(height)
+    return [(w0, h0)] if (w0, h0) == (w1, h1) else [(w0, h0), (w1, h1)]
+
+
+def _generators(seeds: Any, generator: Any) -> tuple[list[torch.Tensor], list[int | None], str]:
+    if (seeds is None) == (generator is None):
+        raise ValueError("give either seeds (whole numbers) or generator (one torch.Generator per image)")
+    if seeds is not None:
+        numbers = [seeds] if isinstance(seeds, int) else [int(s) for s in seeds]
+        if not numbers:
+            raise ValueError("seeds is empty: there is nothing to preview")
+        # CPU generators draw the same noise wherever the model runs, which is what diffusers' own guide recommends.
+        return [torch.Generator().manual_seed(s).get_state() for s in numbers], list(numbers), "cpu"
+    given = [generator] if isinstance(generator, torch.Generator) else list(generator)
+    if not given or not all(isinstance(g, torch.Generator) for g in given):
+        raise TypeError("generator must be a torch.Generator, or one per image")
+    devices = {g.device.type for g in given}
+    if len(devices) != 1:
+        raise UnsupportedError(f"generators on several kinds of device ({sorted(devices)}); use one kind")
+    return [g.get_state() for g in given], [None] * len(given), devices.pop()
+
+
+def _prompts(prompt: Any, call: Mapping[str, Any], count: int) -> list[Any]:
+    if prompt is None:
+        if call.get("prompt_embeds") is None:
+            raise ValueError("give a prompt, or prompt_embeds")
+        for key in EMBEDS:
+            if call.get(key) is not None and call[key].shape[0] != 1:
+                raise UnsupportedError(f"{key} must hold one prompt (batch size 1), got {call[key].shape[0]}")
+        return [None] * count
+    if isinstance(prompt, str):
+        return [prompt] * count
+    prompts = list(prompt)
+    if len(prompts) != count or not all(isinstance(p, str) for p in prompts):
+        raise ValueError(f"a list of prompts needs one per image: got {len(prompts)} for {count}")
+    for key in PROMPTS[1:]:
+        if isinstance(call.get(key), (list, tuple)):
+            raise UnsupportedError(f"{key} must be one string for all images")
+    return prompts
+
+
+def _plain_callback(callback: Any) -> None:
+    if callback is None:
+        return
+    from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+
+    if isinstance(callback, (PipelineCallback, MultiPipelineCallbacks)):
+        raise UnsupportedError(
+            f"{type(callback).__name__} changes the guidance at a step of its own, which a preview's shorter tail does "
+            "not have; pass a plain function, or leave it out"
+        )
