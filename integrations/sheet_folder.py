@@ -1,4 +1,4 @@
-"""A sheet on disk: previews, their tapes and `sheet.json`, kept so that a crash loses at most the preview being written.
+"""A sheet on disk: previews, their tapes and `sheet.json`, kept so that a crash loses at most what was being made.
 
 Order of writing: a preview's files first, each atomically, then `sheet.json` that names them. What `sheet.json` names
 is therefore complete; a file that it does not name is left over from an interrupted run and is simply written again.
@@ -112,6 +112,8 @@ class SheetFolder:
             raise SheetError("a sheet folder keeps previews of seeds; this one was made from a generator")
         if preview.plan.to_dict() != self.record.plan.to_dict():
             raise SheetError(f"the preview of seed {preview.seed} was made with another plan than this sheet")
+        if dict(preview.call) != dict(self.record.call):
+            raise SheetError(f"the preview of seed {preview.seed} was made by another call than this sheet says")
         made_by = preview.tape.header.get("model")
         if made_by != self.record.model.fingerprint:
             raise SheetError(f"the preview of seed {preview.seed} was made by another model than this sheet")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from typing import Any
 
@@ -49,9 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     name = made_with.name if arguments.model is None else arguments.model
     device = arguments.device or made_with.device
     model = Choice(name, arguments.dtype or made_with.dtype, device).record()
+    _same_kind(made_with, model)
     previewer = _previewer(load(model))
     if previewer.fingerprint != made_with.fingerprint:
-        raise Refusal(_other_model(made_with, model))
+        raise Refusal(f"{model.title} is not the model of this sheet: its weights or configuration differ")
     return complete(folder, previewer, to_do, shown_path=arguments.sheet, quiet=arguments.quiet)
 
 
@@ -97,13 +97,12 @@ def _previewer(pipe: Any) -> Any:
         raise Refusal(str(error)) from error
 
 
-def _other_model(made_with: Any, now: Any) -> str:
+def _same_kind(made_with: Any, now: Any) -> None:
+    """Refuse, before anything is loaded, what could not be bit-identical."""
     for what in ("dtype", "device"):
         before, after = (getattr(m, what).split(":")[0] for m in (made_with, now))
         if before != after:
-            return (
-                f"these previews were made with {what} {before}, a finish with {after} could not be bit-identical; "
-                f"use --{what} {before}, or make the previews again"
+            raise Refusal(
+                f"these previews were made with {what} {before}; a finish with {after} could not be bit-identical: use "
+                f"--{what} {before}, or make the previews again"
             )
-    title = dataclasses.replace(now).title
-    return f"{title} is another model than the one that made these previews (its weights or configuration differ)"

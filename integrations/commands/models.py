@@ -35,7 +35,7 @@ class Choice:
         if name is not None and Path(name).expanduser().is_dir():
             name = str(Path(name).expanduser().resolve())  # so that a finish finds it from any working folder
         elif name is not None and (name.startswith((".", "/", "~", os.sep)) or name.count("/") != 1):
-            raise Refusal(f"no such model folder: {name} (a hub id looks like owner/name)")
+            raise Refusal(f"no such model folder: {name} (if it moved, --model says where; a hub id is owner/name)")
         return ModelRecord("embedded" if name is None else "pretrained", name, _dtype(self.dtype, name, device), device)
 
 
@@ -60,8 +60,6 @@ def load(record: ModelRecord) -> Any:
 
     from diffusers import DiffusionPipeline
 
-    if (where := Path(record.name)).is_absolute() and not where.is_dir():
-        raise Refusal(f"no such model folder: {where}; if it moved, say where with --model")
     try:
         # Only safetensors: a pickled checkpoint may run anything while it loads.
         pipe = DiffusionPipeline.from_pretrained(record.name, torch_dtype=dtype, use_safetensors=True)

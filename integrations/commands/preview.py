@@ -28,7 +28,9 @@ def add(commands: Any) -> None:
 
     image = p.add_argument_group("the image that is previewed")
     image.add_argument("--size", type=values.size, metavar="WxH", help="width x height (default: the model's own)")
-    image.add_argument("--steps", type=values.count(2), default=30, metavar="N", help="steps of the final (default: 30)")
+    image.add_argument(
+        "--steps", type=values.count(2), default=30, metavar="N", help="steps of the final (default: 30)"
+    )
     image.add_argument("--negative", metavar="TEXT", help="negative prompt")
     image.add_argument("--guidance", type=values.number, metavar="G", help="the pipeline's guidance_scale")
     image.add_argument("--true-cfg", type=values.number, metavar="G", help="true_cfg_scale, where a pipeline has both")
@@ -73,53 +75,54 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         _note_unknown_words(arguments.prompt)
     asked = _asked(arguments)
-    if {"height", "width"} <= {*asked, *defaults}:
-        SheetFolder.check(
-            arguments.out, SheetRecord(model, {**defaults, **asked}, plan, arguments.head_batch), arguments.overwrite
-        )
+    if {"height", "width"} <= {*asked, *defaults}:  # the whole request is known: refuse before the model is loaded
+        early = SheetRecord(model, {**defaults, **asked}, plan, arguments.head_batch)
+        SheetFolder.check(arguments.out, early, arguments.overwrite)
 
     pipe = load(model)
     call = call_of(pipe, asked, defaults)
     previewer = _previewer(pipe, arguments)
     model = dataclasses.replace(model, fingerprint=previewer.fingerprint)
-    folder = SheetFolder.create(
-        arguments.out, SheetRecord(model, call, plan, arguments.head_batch), arguments.overwrite
-    )
-    return fill(folder, previewer, arguments.seeds, shown_path=arguments.out, quiet=arguments.quiet)
+    record = SheetRecord(model, call, plan, arguments.head_batch)
+    return fill(previewer, record, arguments.seeds, arguments.out, arguments.overwrite, arguments.quiet)
 
 
-def fill(folder: Any, previewer: Any, seeds: list[int], *, shown_path: str, quiet: bool = False) -> int:
-    """Make the previews that a sheet does not hold yet; returns the exit code. Each is on disk as soon as it is ready.
+def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: bool = False, quiet: bool = False) -> int:
+    """Make the previews that the sheet of `record` in `out` does not hold yet; returns the exit code.
 
-    Ctrl-C ends it early and leaves a usable sheet of what was ready.
+    Each preview is on disk as soon as it is ready, and the folder is not touched before the first is. Ctrl-C ends the
+    run early and leaves a usable sheet of what was ready.
     """
+    from ..sheet_folder import SheetFolder
     from ..views import write_views
 
-    ready = set(folder.ready())
+    folder = SheetFolder.check(out, record, overwrite)
+    ready = set() if folder is None else set(folder.ready())
     wanted = [s for s in seeds if s not in ready]
-    kept = len(seeds) - len(wanted)
-    if kept and not quiet:
-        print(f"{kept} of these {len(seeds)} seeds are on the sheet already; making {len(wanted)}.", flush=True)
-    call = dict(folder.record.call)
+    if len(wanted) < len(seeds) and not quiet:
+        print(f"{len(seeds) - len(wanted)} of these {len(seeds)} seeds are on the sheet already.", flush=True)
+    call = dict(record.call)
     prompt = call.pop("prompt")
     made: list[Any] = []
-    interrupted = False
+    stopped = False
     try:
         if wanted:
-            stream = previewer.stream(prompt, seeds=wanted, plan=folder.record.plan, progress=not quiet, **call)
-            for item in stream:
+            for item in previewer.stream(prompt, seeds=wanted, plan=record.plan, progress=not quiet, **call):
+                folder = folder or SheetFolder.create(out, record, overwrite)
                 folder.add(item)
                 made.append(item)
+        stopped = len(made) < len(wanted)
     except KeyboardInterrupt:
-        interrupted = True
+        stopped = True
     finally:
-        write_views(folder, shown_path)
-    if interrupted:
-        there = f"the sheet {shown_path} is usable and holds {len(folder.seeds)}"
+        if folder is not None:
+            write_views(folder, out)
+    if stopped:
+        there = "nothing was written" if folder is None else f"{out} is usable and holds {len(folder.seeds)}"
         print(f"commutant: stopped after {len(made)} of {len(wanted)} previews; {there}", file=sys.stderr)
         return 130
     if not quiet:
-        print(_summary(folder, made, shown_path))
+        print(_summary(folder, made, out))
     return 0
 
 
@@ -162,10 +165,15 @@ def _previewer(pipe: Any, arguments: argparse.Namespace) -> Any:
 
 def _note_unknown_words(prompt: str) -> None:
     from ..scenes import unknown_words
+    from ..scenes.vocabulary import BACKGROUNDS, OBJECTS
 
     unknown = unknown_words(prompt)
     if unknown:
-        print(f"The embedded model does not know: {', '.join(unknown)}.", file=sys.stderr)
+        print(
+            f"The embedded model does not know: {', '.join(unknown)}. It draws {', '.join(OBJECTS)} on a background of "
+            f"{', '.join(BACKGROUNDS)}. Use --model for anything else.",
+            file=sys.stderr,
+        )
 
 
 def _summary(folder: Any, made: list[Any], shown_path: str) -> str:
