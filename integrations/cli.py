@@ -16,7 +16,10 @@ EXIT_FAILURE, EXIT_REFUSAL, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with errors on one line."""
+    """argparse with errors on one line, and no abbreviated options: a new option must not change an old script."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_REFUSAL, f"commutant: {message} (see {self.prog} --help)\n")

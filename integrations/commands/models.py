@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,16 +58,30 @@ def load(record: ModelRecord) -> Any:
     if record.name is None:
         from ..scenes import load_scenes
 
-        return load_scenes(dtype=dtype, device=record.device)
+        return _with_bars(load_scenes(dtype=dtype, device=record.device))
 
     from diffusers import DiffusionPipeline
 
     try:
-        # Only safetensors: a pickled checkpoint may run anything while it loads.
-        pipe = DiffusionPipeline.from_pretrained(record.name, torch_dtype=dtype, use_safetensors=True)
+        with warnings.catch_warnings():
+            # Newer releases call it dtype; this name works in all of them until 1.0.
+            warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
+            # Only safetensors: a pickled checkpoint may run anything while it loads.
+            pipe = DiffusionPipeline.from_pretrained(record.name, torch_dtype=dtype, use_safetensors=True)
     except OSError as error:
         raise Refusal(f"cannot load {record.name}: {_first_line(error)}") from error
-    return pipe.to(record.device)
+    return _with_bars(pipe.to(record.device))
+
+
+def shows_bars() -> bool:
+    """Whether progress bars go anywhere: not into log files and pipes."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _with_bars(pipe: Any) -> Any:
+    # The pipeline's own bar counts the steps of the run at hand, below the sheet's, and disappears with it.
+    pipe.set_progress_bar_config(leave=False, desc="steps", disable=not shows_bars())
+    return pipe
 
 
 def call_of(pipe: Any, asked: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,14 +112,17 @@ def defaults_of(record: ModelRecord) -> dict[str, Any]:
 
 
 def import_frameworks() -> None:
-    """Import what every command with a model needs, or say what to install."""
+    """Import what every command with a model needs, or say what to install; switch off their notes to developers."""
     try:
         import diffusers
         import torch  # noqa: F401
-        import transformers  # noqa: F401
+        import transformers
     except (ImportError, RuntimeError) as error:
         raise MissingInstall(f"{_first_line(error)}; install what is needed with {INSTALL}") from error
-    diffusers.utils.logging.disable_progress_bar()
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        if not shows_bars():
+            library.utils.logging.disable_progress_bar()
 
 
 def _device(name: str) -> str:

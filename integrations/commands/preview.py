@@ -95,6 +95,7 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
     """
     from ..sheet_folder import SheetFolder
     from ..views import write_views
+    from .models import shows_bars
 
     folder = SheetFolder.check(out, record, overwrite)
     ready = set() if folder is None else set(folder.ready())
@@ -107,7 +108,8 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
     stopped = False
     try:
         if wanted:
-            for item in previewer.stream(prompt, seeds=wanted, plan=record.plan, progress=not quiet, **call):
+            bars = shows_bars() and not quiet
+            for item in previewer.stream(prompt, seeds=wanted, plan=record.plan, progress=bars, **call):
                 folder = folder or SheetFolder.create(out, record, overwrite)
                 folder.add(item)
                 made.append(item)
