@@ -8,22 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import array_api_compat
-from array_api_compat import device
 
 Array: TypeAlias = Any  # numpy.ndarray, torch.Tensor, or any array of the array API standard
 Namespace: TypeAlias = Any
-
-__all__ = [
-    "Array",
-    "Namespace",
-    "accumulation_dtype",
-    "array_namespace",
-    "cast",
-    "compiling",
-    "device",
-    "full_precision",
-    "require_floating",
-]
 
 
 def _torch_of(x: Array) -> Any:
@@ -38,6 +25,11 @@ def array_namespace(x: Array) -> Namespace:
 
         return xp
     return array_api_compat.array_namespace(x)
+
+
+def device_of(x: Array) -> Any:
+    """The device of `x`, as the creation functions of its namespace take it."""
+    return x.device if _torch_of(x) is not None else array_api_compat.device(x)
 
 
 def require_floating(operator: object, x: Array) -> None:

@@ -11,7 +11,7 @@ from scipy.sparse import linalg  # type: ignore[import-untyped]
 
 from .arrays import Array
 from .config import Config, read
-from .shapes import Refusal, Shape, ShapeError, Size
+from .shapes import Shape, ShapeError, Size, nearest_by_search
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,8 +27,8 @@ class LinearOperator(ABC):
     adjoint  `op.adjoint(y)` = A^T y             (..., h, w) -> (..., H, W)
 
     dtype, device and array library are kept, and torch differentiates through both directions. Operators are
-    immutable and compare by value. A new one defines `_refusal`, `_out_size`, `_forward`, `_adjoint` and, where
-    they hold, `_in_size`, `gain`, `preserves_constants`; `_config` and `_from_config` let it be saved.
+    immutable and compare by value. A new one defines `_fault`, `_out_size`, `_forward`, `_adjoint` and, where they
+    hold, `_in_size`, `gain`, `preserves_constants`; `_config` and `_from_config` let it be saved.
     """
 
     _infix: ClassVar[bool] = False  # whether the repr needs brackets inside a larger expression
@@ -57,9 +57,9 @@ class LinearOperator(ABC):
     def out_shape(self, shape: Sequence[int]) -> Shape:
         """Shape of `op(x)` for x of `shape`, leading dims included; raises ShapeError naming the nearest sizes."""
         lead, size = self._split(shape)
-        refusal = self._refusal(size)
-        if refusal is not None:
-            raise ShapeError(repr(self), shape, refusal.rule, refusal.nearest)
+        fault = self._fault(size)
+        if fault is not None:
+            raise ShapeError(repr(self), shape, fault, self._nearest(size))
         return (*lead, *self._out_size(size))
 
     def in_shape(self, shape: Sequence[int]) -> Shape:
@@ -68,10 +68,9 @@ class LinearOperator(ABC):
         source = self._in_size(size)
         if source is None:
             raise ShapeError(repr(self), shape, "its input size does not follow from its output: give the input shape")
-        refusal = self._refusal(source)
-        if refusal is not None or self._out_size(source) != size:
-            nearest = [self._out_size(near) for near in refusal.nearest] if refusal is not None else []
-            raise ShapeError(repr(self), shape, "no input has this output shape", nearest)
+        if self._fault(source) is not None or self._out_size(source) != size:
+            nearest = dict.fromkeys(self._out_size(near) for near in self._nearest(source))
+            raise ShapeError(repr(self), shape, "no input has this output shape", tuple(nearest))
         return (*lead, *source)
 
     @property
@@ -168,12 +167,16 @@ class LinearOperator(ABC):
         return tuple(shape[:-2]), (shape[-2], shape[-1])
 
     @abstractmethod
-    def _refusal(self, size: Size) -> Refusal | None:
-        """Why inputs of `size` are refused, or None if they are not."""
+    def _fault(self, size: Size) -> str | None:
+        """The rule that inputs of `size` break, in words, or None if they break none."""
 
     @abstractmethod
     def _out_size(self, size: Size) -> Size:
-        """Output size for an input size that is not refused."""
+        """Output size for an input size without fault."""
+
+    def _nearest(self, size: Size) -> tuple[Size, ...]:
+        """Valid input sizes near a faulty one."""
+        return nearest_by_search(size, lambda near: self._fault(near) is None)
 
     def _in_size(self, size: Size) -> Size | None:
         """Input size for an output size, where it follows."""
@@ -181,11 +184,11 @@ class LinearOperator(ABC):
 
     @abstractmethod
     def _forward(self, x: Array) -> Array:
-        """A x, x of a shape that is not refused."""
+        """A x, x of a size without fault."""
 
     @abstractmethod
     def _adjoint(self, y: Array, size: Size) -> Array:
-        """A^T y, for an input of `size` that is not refused and y of its output size."""
+        """A^T y, for an input of `size`, without fault, and y of its output size."""
 
     def _config(self) -> Config:
         raise TypeError(f"{self!r} has no saved form")

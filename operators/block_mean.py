@@ -11,7 +11,7 @@ from scipy import sparse  # type: ignore[import-untyped]
 from .arrays import Array, accumulation_dtype, array_namespace, cast, require_floating
 from .base import LinearOperator
 from .config import Config, pair, serialisable, take
-from .shapes import Refusal, Size, divided, indivisible, multiplied
+from .shapes import Size, divided, indivisible, multiplied, nearest_divisible
 from .values import whole_pair
 
 if TYPE_CHECKING:
@@ -48,11 +48,14 @@ class BlockMean(LinearOperator):
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         size = self.out_shape(shape)[-2:]
-        means = (sparse.kron(sparse.eye_array(n), np.full((1, s), 1 / s)) for n, s in zip(size, self.scale))
-        return sparse.csr_array(sparse.kron(*means))
+        means = (sparse.kron(sparse.csr_array(sparse.eye(n)), np.full((1, s), 1 / s)) for n, s in zip(size, self.scale))
+        return sparse.kron(*means, format="csr")
 
-    def _refusal(self, size: Size) -> Refusal | None:
+    def _fault(self, size: Size) -> str | None:
         return indivisible(size, self.scale)
+
+    def _nearest(self, size: Size) -> tuple[Size, ...]:
+        return nearest_divisible(size, self.scale)
 
     def _out_size(self, size: Size) -> Size:
         return divided(size, self.scale)

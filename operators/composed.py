@@ -10,7 +10,7 @@ from scipy import sparse  # type: ignore[import-untyped]
 from .arrays import Array
 from .base import LinearOperator
 from .config import Config, read, serialisable, take
-from .shapes import Refusal, Size
+from .shapes import Size
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -73,31 +73,14 @@ class Composed(LinearOperator):
             size = factor._out_size(size)
         return stages
 
-    def _refusal(self, size: Size) -> Refusal | None:
-        applied: list[LinearOperator] = []
-        at: Size = size
+    def _fault(self, size: Size) -> str | None:
+        at = size
         for factor in reversed(self.factors):
-            refusal = factor._refusal(at)
-            if refusal is not None:
-                here = f" at {at}" if applied else ""
-                rule = f"for {factor!r}{here} {refusal.rule}"
-                nearest = self._nearest(applied, refusal.nearest)
-                return Refusal(rule, tuple(sorted(nearest, key=lambda near: _distance(near, size))[:3]))
+            fault = factor._fault(at)
+            if fault is not None:
+                return f"at {factor!r}, which is given {at}, {fault}"
             at = factor._out_size(at)
-            applied.append(factor)
         return None
-
-    def _nearest(self, applied: list[LinearOperator], candidates: Sequence[Size]) -> tuple[Size, ...]:
-        """Input sizes that reach a candidate through the factors already applied, and pass the rest too."""
-        found: list[Size] = []
-        for candidate in candidates:
-            size: Size | None = candidate
-            for factor in reversed(applied):
-                size = None if size is None else factor._in_size(size)
-            if size is not None:
-                refusal = self._refusal(size)
-                found += [size] if refusal is None else refusal.nearest
-        return tuple(dict.fromkeys(found))
 
     def _out_size(self, size: Size) -> Size:
         for factor in reversed(self.factors):
@@ -132,7 +115,3 @@ class Composed(LinearOperator):
 
     def __repr__(self) -> str:
         return " @ ".join(f._grouped_repr() for f in self.factors)
-
-
-def _distance(a: Size, b: Size) -> int:
-    return abs(a[0] - b[0]) + abs(a[1] - b[1])

@@ -10,7 +10,7 @@ from scipy import sparse  # type: ignore[import-untyped]
 from .arrays import Array
 from .base import LinearOperator
 from .config import Config, read, serialisable, take
-from .shapes import Refusal, Size
+from .shapes import Size
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,8 +22,11 @@ class _Around(LinearOperator):
 
     operator: LinearOperator
 
-    def _refusal(self, size: Size) -> Refusal | None:
-        return self.operator._refusal(size)
+    def _fault(self, size: Size) -> str | None:
+        return self.operator._fault(size)
+
+    def _nearest(self, size: Size) -> tuple[Size, ...]:
+        return self.operator._nearest(size)
 
     def _out_size(self, size: Size) -> Size:
         return self.operator._out_size(size)

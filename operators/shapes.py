@@ -1,19 +1,13 @@
 """Sizes: the error that names a way out, and the rule of operators that divide a grid."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 Size: TypeAlias = tuple[int, int]  # height, width: the last two dims of an array
 Shape: TypeAlias = tuple[int, ...]
 Scale: TypeAlias = tuple[int, int] | tuple[Fraction, Fraction]
-
-
-class Refusal(NamedTuple):
-    """Why an operator refuses a size, and which sizes near it would do."""
-
-    rule: str
-    nearest: tuple[Size, ...]
 
 
 class ShapeError(ValueError):
@@ -40,12 +34,33 @@ def multiplied(size: Size, scale: Scale) -> Size:
     return height // sy.denominator * sy.numerator, width // sx.denominator * sx.numerator
 
 
-def indivisible(size: Size, scale: Scale) -> Refusal | None:
-    """The refusal of a size that `scale` does not divide into whole pixels, or None."""
+def indivisible(size: Size, scale: Scale) -> str | None:
+    """The rule broken by a size that `scale` does not divide into whole pixels, or None."""
     steps = scale[0].numerator, scale[1].numerator
     if all(length > 0 and length % step == 0 for length, step in zip(size, steps)):
         return None
-    above = tuple(max(1, -(-length // step)) * step for length, step in zip(size, steps))
-    below = tuple(max(1, length // step) * step for length, step in zip(size, steps))
-    rule = f"height and width must be positive multiples of {steps[0]} and {steps[1]}"
-    return Refusal(rule, tuple(dict.fromkeys([(below[0], below[1]), (above[0], above[1])])))
+    return f"height and width must be positive multiples of {steps[0]} and {steps[1]}"
+
+
+def nearest_divisible(size: Size, scale: Scale) -> tuple[Size, ...]:
+    """The sizes just below and just above that `scale` does divide."""
+    steps = scale[0].numerator, scale[1].numerator
+    below, above = (
+        (max(1, rounded(size[0] / steps[0])) * steps[0], max(1, rounded(size[1] / steps[1])) * steps[1])
+        for rounded in (math.floor, math.ceil)
+    )
+    return (below,) if below == above else (below, above)
+
+
+def nearest_by_search(size: Size, valid: Callable[[Size], bool], reach: int = 64, wanted: int = 3) -> tuple[Size, ...]:
+    """Up to `wanted` valid sizes in order of |dh| + |dw|, none farther than `reach`; for rules with no closed form."""
+    height, width = size
+    found: list[Size] = []
+    for distance in range(1, reach + 1):
+        for dh in range(-distance, distance + 1):
+            dw = distance - abs(dh)
+            ring = {(height + dh, width + dw), (height + dh, width - dw)}
+            found += sorted(near for near in ring if min(near) > 0 and valid(near))
+            if len(found) >= wanted:
+                return tuple(found[:wanted])
+    return tuple(found)

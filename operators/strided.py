@@ -10,7 +10,7 @@ from scipy import sparse  # type: ignore[import-untyped]
 from .arrays import Array, Namespace, array_namespace
 from .base import LinearOperator
 from .config import Config, pair, serialisable, take
-from .shapes import Refusal, Size, divided, indivisible, multiplied
+from .shapes import Size, divided, indivisible, multiplied, nearest_divisible
 from .values import whole, whole_pair
 
 if TYPE_CHECKING:
@@ -60,10 +60,13 @@ class StridedSelection(LinearOperator):
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         size = self.out_shape(shape)[-2:]
-        return sparse.csr_array(sparse.kron(*(_selection(n, s, p) for n, s, p in zip(size, self.scale, self.phase))))
+        return sparse.kron(*(_selection(n, s, p) for n, s, p in zip(size, self.scale, self.phase)), format="csr")
 
-    def _refusal(self, size: Size) -> Refusal | None:
+    def _fault(self, size: Size) -> str | None:
         return indivisible(size, self.scale)
+
+    def _nearest(self, size: Size) -> tuple[Size, ...]:
+        return nearest_divisible(size, self.scale)
 
     def _out_size(self, size: Size) -> Size:
         return divided(size, self.scale)

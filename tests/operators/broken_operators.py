@@ -1,0 +1,113 @@
+"""Operators that are wrong on purpose, each in one way."""
+
+import numpy as np
+
+from commutant.operators import BlockMean, LinearOperator, StridedSelection
+
+
+class AdjointWithoutItsFactor(BlockMean):
+    """Spreads y without dividing by the block: the usual mistake."""
+
+    def _adjoint(self, y, size):
+        return super()._adjoint(y, size) * (self.scale[0] * self.scale[1])
+
+
+class AdjointTooSmall(BlockMean):
+    """Leaves the adjoint at 0."""
+
+    def _adjoint(self, y, size):
+        return super()._adjoint(y, size) * 0
+
+
+class OffByOnePhase(StridedSelection):
+    """Takes the next pixel of the row; its adjoint and its matrix keep the right one."""
+
+    def _forward(self, x):
+        return super()._forward(np.roll(x, -1, axis=-1))
+
+
+class CopyingSelection(StridedSelection):
+    def _forward(self, x):
+        return super()._forward(x) + 0
+
+
+class BlockSum(BlockMean):
+    """Claims to keep constants and the gain of the mean."""
+
+    def _forward(self, x):
+        return super()._forward(x) * (self.scale[0] * self.scale[1])
+
+
+class MeanInDoublePrecision(BlockMean):
+    def _forward(self, x):
+        return super()._forward(x.astype(np.float64))
+
+
+class MeanWithOffset(BlockMean):
+    """Affine, not linear."""
+
+    def _forward(self, x):
+        return super()._forward(x) + 0.1
+
+
+class MeanOverTheBatch(BlockMean):
+    """Mixes leading dims."""
+
+    def _forward(self, x):
+        out = super()._forward(x)
+        return out if x.ndim == 2 else np.broadcast_to(out.mean(axis=tuple(range(x.ndim - 2))), out.shape).copy()
+
+
+class AnnouncesTooMuch(BlockMean):
+    def _out_size(self, size):
+        height, width = super()._out_size(size)
+        return height + 1, width
+
+
+class ForgetsItsPhase(StridedSelection):
+    def to_dict(self):
+        return StridedSelection(self.scale).to_dict()
+
+
+class MumblesItsRepr(StridedSelection):
+    def __repr__(self):
+        return f"StridedSelection({self.scale[0]})"
+
+
+class DetachedMean(BlockMean):
+    """Cuts torch's graph."""
+
+    def _forward(self, x):
+        return super()._forward(x.detach())
+
+
+class HalfPixelShift(LinearOperator):
+    """Bilinear shift by half a pixel, periodic. It colours noise, and claims otherwise."""
+
+    gain = 0.5**0.5
+    preserves_constants = True
+
+    def _fault(self, size):
+        return None
+
+    def _out_size(self, size):
+        return size
+
+    def _in_size(self, size):
+        return size
+
+    def _forward(self, x):
+        return (x + np.roll(x, 1, axis=-1)) / 2
+
+    def _adjoint(self, y, size):
+        return (y + np.roll(y, -1, axis=-1)) / 2
+
+
+class WrongScipyForm(BlockMean):
+    def as_linear_operator(self, shape, dtype=np.float64):
+        return BlockMean(self.scale[::-1]).as_linear_operator(shape, dtype)
+
+
+class LoudPartner(BlockMean):
+    def noise_partner(self):
+        return self

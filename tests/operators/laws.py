@@ -1,0 +1,185 @@
+"""What every operator owes, as measurements.
+
+Each law takes an operator, an input size and a generator, and returns how far the operator is from keeping it: a
+non-negative number, 0 for perfect. Nothing here asserts; `test_laws.py` compares with TOLERANCE, and
+`test_broken.py` shows that each law tells a broken operator from a sound one.
+"""
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from scipy import stats
+
+from commutant import operators
+from commutant.operators import LinearOperator
+
+TOLERANCE = 1e-11  # float64, images of at most a few hundred pixels
+ALPHA = 1e-5  # false-alarm rate of one noise report: a sound operator fails once in 100,000 seeds
+
+
+def relative(a, b) -> float:
+    """Largest difference between two arrays, in units of the larger one; infinite if the shapes differ or on nan."""
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        return np.inf
+    scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0), 1e-30)
+    error = np.abs(a - b).max(initial=0) / scale
+    return float(error) if np.isfinite(error) else np.inf
+
+
+def adjoint(op: LinearOperator, size, rng) -> float:
+    """<A x, y> = <x, A^T y>. The difference counts whatever its sign."""
+    x = rng.normal(size=(2, *size))
+    y = rng.normal(size=op.out_shape(x.shape))
+    left, right = np.vdot(op(x), y), np.vdot(x, op.adjoint(y, x.shape))
+    return float(abs(left - right) / (np.linalg.norm(x) * np.linalg.norm(y)))
+
+
+def linear(op, size, rng) -> float:
+    """A(a x + y) = a A x + A y."""
+    x, y = rng.normal(size=(2, *size))
+    return relative(op(3.5 * x + y), 3.5 * op(x) + op(y))
+
+
+def matrix_equals_function(op, size, rng) -> float:
+    """The matrix times the flattened image is the flattened output, and its transpose the adjoint."""
+    x = rng.normal(size=size)
+    y = rng.normal(size=op.out_shape(size))
+    matrix = op.matrix(size)
+    forward = relative(matrix @ x.ravel(), op(x).ravel())
+    backward = relative(matrix.T @ y.ravel(), op.adjoint(y, size).ravel())
+    return max(forward, backward)
+
+
+def gram(op, size, rng) -> float:
+    """A A^T = g^2 I, wherever the operator names a g; also g itself, where `gain` says it once for all sizes."""
+    gain = op.noise_gain(size)
+    if gain is None:
+        return np.inf if op.isotropic else 0.0
+    images = np.eye(np.prod(op.out_shape(size))).reshape(-1, *op.out_shape(size))
+    columns = op(op.adjoint(images, size)).reshape(len(images), -1)
+    claimed = gain if op.gain is None else op.gain
+    return max(relative(columns, gain**2 * np.eye(len(images))), abs(claimed - gain))
+
+
+def constants(op, size, rng) -> float:
+    """A constant image keeps its value where the operator says so."""
+    out = op(np.full(size, 3.0))
+    return relative(out, np.full(out.shape, 3.0)) if op.preserves_constants else 0.0
+
+
+def leading_dims(op, size, rng) -> float:
+    """A batch of videos is mapped image by image."""
+    x = rng.normal(size=(2, 1, 3, *size))
+    singly = np.stack([op(image) for image in x.reshape(-1, *size)])
+    back = np.stack([op.adjoint(image, size) for image in singly])
+    batch = op(x)
+    whole = relative(batch, singly.reshape(2, 1, 3, *singly.shape[1:]))
+    return max(whole, relative(op.adjoint(batch, x.shape), back.reshape(x.shape)))
+
+
+def shapes_as_announced(op, size, rng) -> float:
+    """`out_shape` is the shape of the output, leading dims included, and `in_shape` inverts it where it answers."""
+    x = rng.normal(size=(2, 3, *size))
+    wrong = op(x).shape != op.out_shape(x.shape) or op.out_shape(size) != op(x).shape[2:]
+    if not wrong and op._in_size(op.out_shape(size)) is not None:
+        wrong |= op.in_shape(op.out_shape(x.shape)) != x.shape
+        wrong |= not np.array_equal(op.adjoint(op(x)), op.adjoint(op(x), size))
+    return float(wrong)
+
+
+def scipy_form(op, size, rng) -> float:
+    """`as_linear_operator` is the matrix: on a vector, on several, and transposed."""
+    matrix, free = op.matrix(size), op.as_linear_operator(size)
+    v, u = rng.normal(size=(matrix.shape[1], 3)), rng.normal(size=(matrix.shape[0], 3))
+    pairs = (free @ v, matrix @ v), (free.H @ u, matrix.T @ u), (free @ v[:, 0], matrix @ v[:, 0])
+    return max(np.inf if free.shape != matrix.shape else relative(a, b) for a, b in pairs)
+
+
+def noise_partner_is_white(op, size, rng) -> float:
+    """The noise partner of an isotropic operator has gain 1, and is the operator itself if that has gain 1."""
+    if not op.isotropic:
+        return 0.0
+    partner = op.noise_partner()
+    same = float((partner is op) != (op.gain == 1))
+    return max(same, abs(partner.noise_gain(size) - 1), gram(partner, size, rng))
+
+
+def saved_form(op, size, rng) -> float:
+    """Through JSON and back it is the same operator, with the same hash."""
+    again = LinearOperator.from_dict(json.loads(json.dumps(op.to_dict())))
+    difference = np.abs(again.matrix(size) - op.matrix(size)).max()
+    return max(float(again != op or hash(again) != hash(op)), float(difference))
+
+
+def readable_repr(op, size, rng) -> float:
+    """The repr is the expression that builds the operator."""
+    return float(eval(repr(op), {"Fraction": Fraction, **vars(operators)}) != op)
+
+
+LAWS = [
+    adjoint,
+    linear,
+    matrix_equals_function,
+    gram,
+    constants,
+    leading_dims,
+    shapes_as_announced,
+    scipy_form,
+    noise_partner_is_white,
+    saved_form,
+    readable_repr,
+]
+
+
+def partition(family, size) -> float:
+    """Selections are 0/1, mutually exclusive, and together take every pixel once: sum of A^T A = I, A_i A_j^T = 0."""
+    matrices = [op.matrix(size) for op in family]
+    values = max(float(np.abs(m.data - 1).max(initial=0)) for m in matrices)
+    cover = sum(m.T @ m for m in matrices).toarray()
+    overlap = max((abs(a @ b.T).max() for i, a in enumerate(matrices) for b in matrices[:i]), default=0.0)
+    return max(values, float(overlap), float(np.abs(cover - np.eye(len(cover))).max()))
+
+
+def gradient(op, size, rng) -> float:
+    """torch's gradient of <A x, y> in x is A^T y, and that of <x, A^T y> in y is A x."""
+    import torch
+
+    x = torch.tensor(rng.normal(size=size), requires_grad=True)
+    y = torch.tensor(rng.normal(size=op.out_shape(size)), requires_grad=True)
+    worst = 0.0
+    for value, wanted, at in (
+        ((op(x) * y.detach()).sum(), op.adjoint(y, size), x),
+        ((x.detach() * op.adjoint(y, size)).sum(), op(x), y),
+    ):
+        (slope,) = torch.autograd.grad(value, at, allow_unused=True) if value.requires_grad else (None,)
+        worst = max(worst, np.inf if slope is None else relative(slope, wanted.detach()))
+    return worst
+
+
+@dataclass(frozen=True)
+class NoiseReport:
+    """p-values of four questions to the output of white unit noise: is it still that?"""
+
+    variance: float  # chi-square of the sum of squares
+    rows: float  # lag-1 covariance from row to row
+    columns: float  # and from column to column
+    distribution: float  # Kolmogorov-Smirnov against N(0, 1)
+
+    @property
+    def p(self) -> float:
+        """The p-value of the whole report, corrected for asking four questions (Bonferroni)."""
+        return min(1.0, 4 * min(self.variance, self.rows, self.columns, self.distribution))
+
+
+def noise(op, size, rng, images: int = 256) -> NoiseReport:
+    """Map white unit noise through `op`, a noise partner, and question the result."""
+    out = op(rng.normal(size=(images, *size)))
+    n = out.size
+    chi = stats.chi2(n).cdf(np.square(out).sum())
+    lags = (out[..., 1:, :] * out[..., :-1, :], out[..., 1:] * out[..., :-1])
+    rows, columns = (2 * stats.norm.sf(abs(lag.sum()) / np.sqrt(lag.size)) if lag.size else 1.0 for lag in lags)
+    ks = stats.kstest(out.ravel(), "norm").pvalue
+    return NoiseReport(float(2 * min(chi, 1 - chi)), float(rows), float(columns), float(ks))

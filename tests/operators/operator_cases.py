@@ -1,0 +1,83 @@
+"""Every operator, as a hypothesis strategy of (operator, input size).
+
+To enter a new operator into every law, every backend and the noise statistics, add one function here.
+"""
+
+from fractions import Fraction
+
+from hypothesis import strategies as st
+
+from commutant.operators import BlockMean, SpectralCrop, StridedSelection
+
+CASES: dict[str, st.SearchStrategy] = {}
+
+
+def case(build):
+    """Register a composite strategy under its name."""
+    CASES[build.__name__] = st.composite(build)()
+    return build
+
+
+def pairs(low: int, high: int):
+    return st.tuples(st.integers(low, high), st.integers(low, high))
+
+
+def times(scale, counts):
+    return scale[0] * counts[0], scale[1] * counts[1]
+
+
+@case
+def strided_selection(draw):
+    scale = draw(pairs(1, 4))
+    phase = draw(st.integers(0, scale[0] - 1)), draw(st.integers(0, scale[1] - 1))
+    return StridedSelection(scale, phase), times(scale, draw(pairs(1, 4)))
+
+
+@case
+def block_mean(draw):
+    scale = draw(pairs(1, 4))
+    return BlockMean(scale), times(scale, draw(pairs(1, 4)))
+
+
+@case
+def spectral_crop_to_a_shape(draw):
+    target, more = draw(pairs(1, 7)), draw(pairs(0, 6))
+    return SpectralCrop(target), (target[0] + more[0], target[1] + more[1])
+
+
+@case
+def spectral_crop_by_a_scale(draw):
+    ratios = st.sampled_from([Fraction(1), Fraction(2), Fraction(3), Fraction(4, 3), Fraction(3, 2), Fraction(5, 4)])
+    scale = draw(ratios), draw(ratios)
+    return SpectralCrop.by(scale), times([s.numerator for s in scale], draw(pairs(1, 3)))
+
+
+@case
+def composed(draw):
+    scale = draw(pairs(1, 3))
+    op = BlockMean(scale) @ StridedSelection((2, 1), (1, 0)) @ SpectralCrop.by((1, Fraction(3, 2)))
+    return op, times((2 * scale[0], 3 * scale[1]), draw(pairs(1, 2)))
+
+
+@case
+def composed_with_a_fixed_target(draw):
+    return SpectralCrop(draw(pairs(1, 3))) @ BlockMean(2), times((2, 2), draw(pairs(3, 5)))
+
+
+@case
+def scaled(draw):
+    factor = draw(st.floats(-4, 4).filter(lambda c: abs(c) > 0.1))
+    scale = draw(pairs(1, 3))
+    return factor * BlockMean(scale), times(scale, draw(pairs(1, 3)))
+
+
+@case
+def whitened(draw):
+    scale = draw(pairs(2, 3))
+    return BlockMean(scale).noise_partner(), times(scale, draw(pairs(1, 3)))
+
+
+@case
+def whitened_by_a_gain_that_depends_on_the_size(draw):
+    target, more = draw(pairs(1, 5)), draw(pairs(0, 5))
+    return SpectralCrop(target).noise_partner(), (target[0] + more[0], target[1] + more[1])

@@ -1,0 +1,118 @@
+"""Operators in saved files: the dict is untrusted, so anything unexpected is a ValueError that says what."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from operator_cases import CASES
+
+from commutant.operators import BlockMean, LinearOperator, StridedSelection
+from commutant.operators.config import serialisable
+
+MEAN = {"operator": "BlockMean", "scale": [2, 2]}
+
+
+def test_the_saved_form_is_stable():
+    """These dicts are in files people keep."""
+    assert BlockMean(2).to_dict() == MEAN
+    assert StridedSelection((2, 3), 4).to_dict() == {"operator": "StridedSelection", "scale": [2, 3], "phase": [1, 1]}
+    for text in (
+        '{"operator": "SpectralCrop", "shape": [64, 48]}',
+        '{"operator": "SpectralCrop", "scale": [[4, 3], [2, 1]]}',
+        '{"operator": "Scaled", "factor": 2.5, "of": {"operator": "BlockMean", "scale": [2, 2]}}',
+        '{"operator": "Whitened", "of": {"operator": "BlockMean", "scale": [2, 2]}}',
+        '{"operator": "Composed", "factors": [{"operator": "BlockMean", "scale": [2, 2]}, '
+        '{"operator": "BlockMean", "scale": [3, 3]}]}',
+    ):
+        config = json.loads(text)
+        assert LinearOperator.from_dict(config).to_dict() == config
+
+
+def nested(depth):
+    return MEAN if depth == 0 else {"operator": "Scaled", "factor": 2.0, "of": nested(depth - 1)}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (None, "must be a dict, not NoneType"),
+        ([MEAN], "must be a dict, not list"),
+        ({}, "names no known operator: None"),
+        ({"operator": "os.system", "scale": [2, 2]}, "names no known operator: 'os.system'"),
+        ({"operator": "LinearOperator"}, "no known operator"),
+        ({"operator": ["BlockMean"]}, "no known operator"),
+        ({"operator": "x" * 10_000}, "no known operator"),
+        ({"operator": "BlockMean"}, r"BlockMean config must hold exactly the fields \['scale'\], not \[\]"),
+        ({**MEAN, "phase": [0, 0]}, "exactly the fields"),
+        ({**MEAN, 3: 1}, "exactly the fields"),
+        ({**MEAN, "scale": 2}, "scale must be a list of two integers"),
+        ({**MEAN, "scale": [2, 2, 2]}, "scale must be a list of two integers"),
+        ({**MEAN, "scale": [2.0, 2]}, "scale must be an integer from 1"),
+        ({**MEAN, "scale": [True, 2]}, "scale must be an integer from 1"),
+        ({**MEAN, "scale": ["2", 2]}, "scale must be an integer from 1"),
+        ({**MEAN, "scale": [0, 2]}, "scale must be an integer from 1"),
+        ({**MEAN, "scale": [2**40, 2]}, "scale must be an integer from 1"),
+        ({"operator": "StridedSelection", "scale": [2, 2], "phase": [2, 0]}, "outside its 2 x 2 block"),
+        ({"operator": "StridedSelection", "scale": [2, 2], "phase": [-1, 0]}, "phase must be an integer from 0"),
+        ({"operator": "SpectralCrop"}, "SpectralCrop config"),
+        ({"operator": "SpectralCrop", "shape": [4, 4], "scale": [[2, 1], [2, 1]]}, "SpectralCrop config"),
+        ({"operator": "SpectralCrop", "scale": [2, 2]}, "scale must be a list of two"),
+        ({"operator": "SpectralCrop", "scale": [[2, 1]]}, "scale must be a list of two"),
+        ({"operator": "SpectralCrop", "scale": [[2, 0], [2, 1]]}, "scale must be an integer from 1"),
+        ({"operator": "SpectralCrop", "scale": [[1, 2], [2, 1]]}, "at least 1"),
+        ({"operator": "Composed", "factors": [MEAN]}, "2 to 16"),
+        ({"operator": "Composed", "factors": [MEAN] * 17}, "2 to 16"),
+        ({"operator": "Composed", "factors": [MEAN, None]}, "must be a dict"),
+        ({"operator": "Scaled", "factor": float("nan"), "of": MEAN}, "finite and not 0"),
+        ({"operator": "Scaled", "factor": float("inf"), "of": MEAN}, "moderate"),
+        ({"operator": "Scaled", "factor": 10**400, "of": MEAN}, "moderate"),
+        ({"operator": "Scaled", "factor": True, "of": MEAN}, "factor must be a number"),
+        ({"operator": "Scaled", "factor": 0, "of": MEAN}, "not 0"),
+        (nested(500), "nested deeper than 8"),
+    ],
+)
+def test_malformed_dicts_are_refused(config, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        LinearOperator.from_dict(config)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_subclass_reads_only_itself():
+    assert BlockMean.from_dict(MEAN) == BlockMean(2)
+    with pytest.raises(ValueError, match="describes a BlockMean, not a StridedSelection"):
+        StridedSelection.from_dict(MEAN)
+
+
+words = st.sampled_from(["operator", "scale", "phase", "shape", "factor", "of", "factors", "BlockMean", "Scaled"])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 5) | st.floats() | words | st.just(MEAN),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(config=json_values, case=st.sampled_from(list(CASES.values())), data=st.data())
+def test_damaged_dicts_raise_value_error_or_nothing(config, case, data):
+    """One field of a sound dict replaced by anything at all, and anything at all instead of a dict."""
+    op, _ = data.draw(case)
+    damaged = op.to_dict()
+    damaged[data.draw(st.sampled_from(list(damaged)))] = config
+    for candidate in (config, damaged):
+        with contextlib.suppress(ValueError):
+            assert isinstance(LinearOperator.from_dict(candidate), LinearOperator)
+
+
+def test_names_are_registered_once():
+    with pytest.raises(ValueError, match="registered already"):
+        serialisable(type("BlockMean", (BlockMean,), {}))
+
+
+def test_an_operator_without_saved_form_says_so():
+    class Private(LinearOperator):
+        _fault = _out_size = _forward = _adjoint = None
+
+    with pytest.raises(TypeError, match="no saved form"):
+        Private().to_dict()
