@@ -1,0 +1,1 @@
+"""Reproducible tables and pictures. Run from the repository root, for instance `python -m benchmarks.consistency`."""
