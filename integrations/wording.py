@@ -12,9 +12,9 @@ from .sheet_record import SheetRecord
 
 def evaluations(cost: Cost) -> str:
     """Counted model evaluations, with their price in high-resolution ones where it was measured."""
-    words = f"{cost.high} high + {cost.low} low"
+    words = f"{cost.high} high- and {cost.low} low-resolution evaluations"
     equivalents = cost.equivalents()
-    return words if equivalents is None else f"{words} = {equivalents:.1f} high-resolution evaluations"
+    return words if equivalents is None else f"{words}, worth {equivalents:.1f} high ones"
 
 
 def share(cost: Cost) -> str | None:

@@ -188,7 +188,7 @@ def _summary(folder: Any, made: list[Any], shown_path: str) -> str:
     lines = [f"{count} in {seconds(cost.seconds)}: {evaluations(cost)}" if made else f"{shown_path} has them all"]
     relative = share(cost)
     if relative:
-        lines[0] += f", {relative} ({cost.full})"
+        lines[0] += f": {relative} ({cost.full})"
     example = list(folder.seeds[:2])
     lines += [
         f"  look    {folder.path / PAGE}  or  {folder.path / CONTACT_SHEET}",
