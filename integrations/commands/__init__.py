@@ -1,0 +1,1 @@
+"""The commands of `commutant`, one a file. Each has `add(subparsers)` and `run(arguments) -> exit code`."""

@@ -1,0 +1,197 @@
+"""`commutant preview`: previews of many seeds, into a sheet folder."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+from ..errors import Refusal
+from . import values
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    p = commands.add_parser(
+        "preview",
+        help="make previews of many seeds of one prompt",
+        description="Make previews of many seeds, each looking like the high-resolution image of its seed.",
+    )
+    p.add_argument("prompt", help="what to draw")
+    p.add_argument("--model", metavar="PATH_OR_ID", help="a diffusers model: a folder or a hub id (default: embedded)")
+    p.add_argument(
+        "--seeds", type=values.seeds, default=list(range(8)), help="like 0-7 or 3,5,9 or 0-3,8 (default: 0-7)"
+    )
+    p.add_argument("--out", default="sheet", metavar="FOLDER", help="the sheet folder (default: sheet)")
+    p.add_argument("--overwrite", action="store_true", help="replace another sheet in that folder")
+
+    image = p.add_argument_group("the image that is previewed")
+    image.add_argument("--size", type=values.size, metavar="WxH", help="width x height (default: the model's own)")
+    image.add_argument(
+        "--steps", type=values.count(2), default=30, metavar="N", help="steps of the final (default: 30)"
+    )
+    image.add_argument("--negative", metavar="TEXT", help="negative prompt")
+    image.add_argument("--guidance", type=values.number, metavar="G", help="the pipeline's guidance_scale")
+    image.add_argument("--true-cfg", type=values.number, metavar="G", help="true_cfg_scale, where a pipeline has both")
+    image.add_argument(
+        "--set",
+        type=values.argument,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other argument of the pipeline call; VALUE as JSON",
+    )
+
+    how = p.add_argument_group("how it is previewed")
+    how.add_argument("--preset", default="matched", help="matched (default), paper, naive or direct")
+    how.add_argument("--scale", type=values.scale, default=values.scale("2"), help="like 2, 4/3 or 1.5 (default: 2)")
+    how.add_argument("--switch", type=values.count(0), metavar="D", help="high-resolution steps before the switch")
+    how.add_argument("--tail", type=values.count(1), metavar="K", help="low-resolution steps after it")
+    how.add_argument("--batch", type=values.count(1), default=4, metavar="B", help="previews at once (default: 4)")
+    how.add_argument(
+        "--head-batch",
+        type=values.count(1),
+        default=1,
+        metavar="B",
+        help="high-resolution heads at once (default: 1; more is faster on a GPU, but a finish then equals the plain "
+        "call only up to rounding)",
+    )
+    how.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    how.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
+    how.add_argument("--quiet", action="store_true", help="no progress bars and no summary")
+    p.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the previews; returns the exit code."""
+    plan = _plan(arguments)  # refused before anything slow starts
+    from ..sheet_folder import SheetFolder
+    from ..sheet_record import SheetRecord
+    from .models import Choice, call_of, defaults_of, load
+
+    model = Choice(arguments.model, arguments.dtype, arguments.device).record()
+    defaults = defaults_of(model)
+    if arguments.model is None:
+        _note_unknown_words(arguments.prompt)
+    asked = _asked(arguments)
+    if {"height", "width"} <= {*asked, *defaults}:  # the whole request is known: refuse before the model is loaded
+        early = SheetRecord(model, {**defaults, **asked}, plan, arguments.head_batch)
+        SheetFolder.check(arguments.out, early, arguments.overwrite)
+
+    pipe = load(model)
+    call = call_of(pipe, asked, defaults)
+    previewer = _previewer(pipe, arguments)
+    model = dataclasses.replace(model, fingerprint=previewer.fingerprint)
+    record = SheetRecord(model, call, plan, arguments.head_batch)
+    return fill(previewer, record, arguments.seeds, arguments.out, arguments.overwrite, arguments.quiet)
+
+
+def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: bool = False, quiet: bool = False) -> int:
+    """Make the previews that the sheet of `record` in `out` does not hold yet; returns the exit code.
+
+    Each preview is on disk as soon as it is ready, and the folder is not touched before the first is. Ctrl-C ends the
+    run early and leaves a usable sheet of what was ready.
+    """
+    from ..sheet_folder import SheetFolder
+    from ..views import write_views
+    from .models import shows_bars
+
+    folder = SheetFolder.check(out, record, overwrite)
+    ready = set() if folder is None else set(folder.ready())
+    wanted = [s for s in seeds if s not in ready]
+    if len(wanted) < len(seeds) and not quiet:
+        print(f"{len(seeds) - len(wanted)} of these {len(seeds)} seeds are on the sheet already.", flush=True)
+    call = dict(record.call)
+    prompt = call.pop("prompt")
+    made: list[Any] = []
+    stopped = False
+    try:
+        if wanted:
+            bars = shows_bars() and not quiet
+            for item in previewer.stream(prompt, seeds=wanted, plan=record.plan, progress=bars, **call):
+                folder = folder or SheetFolder.create(out, record, overwrite)
+                folder.add(item)
+                made.append(item)
+        stopped = len(made) < len(wanted)
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        if folder is not None:
+            write_views(folder, out)
+    if stopped:
+        there = "nothing was written" if folder is None else f"{out} is usable and holds {len(folder.seeds)}"
+        print(f"commutant: stopped after {len(made)} of {len(wanted)} previews; {there}", file=sys.stderr)
+        return 130
+    if not quiet:
+        print(_summary(folder, made, out))
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> Any:
+    from ...commutator import preset
+
+    steps = arguments.steps
+    changes = {k: v for k, v in (("switch", arguments.switch), ("tail", arguments.tail)) if v is not None}
+    try:
+        plan = preset(arguments.preset, steps, arguments.scale)
+        plan = plan.replaced(**changes) if changes else plan
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    if plan.switch >= steps:
+        raise Refusal(f"--switch {plan.switch} leaves nothing to preview of {steps} steps")
+    return plan
+
+
+def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    asked: dict[str, Any] = {"prompt": arguments.prompt, "num_inference_steps": arguments.steps}
+    if arguments.size is not None:
+        asked["width"], asked["height"] = arguments.size
+    asked |= {
+        "negative_prompt": arguments.negative,
+        "guidance_scale": arguments.guidance,
+        "true_cfg_scale": arguments.true_cfg,
+    }
+    asked |= dict(arguments.set)
+    return {k: v for k, v in asked.items() if v is not None}
+
+
+def _previewer(pipe: Any, arguments: argparse.Namespace) -> Any:
+    from ...adapters.diffusers import Previewer, UnsupportedError
+
+    try:
+        return Previewer(pipe, batch_size=arguments.batch, head_batch_size=arguments.head_batch)
+    except UnsupportedError as error:
+        raise Refusal(str(error)) from error
+
+
+def _note_unknown_words(prompt: str) -> None:
+    from ..scenes import unknown_words
+    from ..scenes.vocabulary import BACKGROUNDS, OBJECTS
+
+    unknown = unknown_words(prompt)
+    if unknown:
+        print(
+            f"The embedded model does not know: {', '.join(unknown)}. It draws {', '.join(OBJECTS)} on a background of "
+            f"{', '.join(BACKGROUNDS)}. Use --model for anything else.",
+            file=sys.stderr,
+        )
+
+
+def _summary(folder: Any, made: list[Any], shown_path: str) -> str:
+    from ...adapters.sheet import Cost
+    from ..sheet_folder import CONTACT_SHEET, PAGE
+    from ..wording import evaluations, finish_command, seconds, share
+
+    cost = sum((p.cost for p in made), Cost(0, 0, 0))
+    count = f"{len(made)} preview{'s' if len(made) != 1 else ''}"
+    lines = [f"{count} in {seconds(cost.seconds)}: {evaluations(cost)}" if made else f"{shown_path} has them all"]
+    relative = share(cost)
+    if relative:
+        lines[0] += f": {relative} ({cost.full})"
+    example = list(folder.seeds[:2])
+    lines += [
+        f"  look    {folder.path / PAGE}  or  {folder.path / CONTACT_SHEET}",
+        f"  finish  {finish_command(shown_path, example)}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""How a sheet is put into words: the same on the terminal, the contact sheet and the page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from ..adapters.sheet import Cost
+from ..commutator import Plan
+from .sheet_record import SheetRecord
+
+
+def evaluations(cost: Cost) -> str:
+    """Counted model evaluations, with their price in high-resolution ones where it was measured."""
+    words = f"{cost.high} high- and {cost.low} low-resolution evaluations"
+    equivalents = cost.equivalents()
+    return words if equivalents is None else f"{words}, worth {equivalents:.1f} high ones"
+
+
+def share(cost: Cost) -> str | None:
+    """What previews cost next to plain runs of the same seeds: "21 % of the full price"."""
+    relative = cost.relative()
+    return None if relative is None else f"{100 * relative:.0f} % of the full price"
+
+
+def plan_line(plan: Plan) -> str:
+    """A plan in a few words."""
+    words = [plan.name, f"switch at step {plan.switch}", f"{plan.operator} 1/{plan.scale}"]
+    if plan.tail is not None:
+        words.append(f"{plan.tail} low-resolution steps")
+    if plan.guidance is not None:
+        words.append(f"{plan.guidance.kind} guidance")
+    return ", ".join(words)
+
+
+def size_line(record: SheetRecord) -> str:
+    """Width by height of the final."""
+    return f"{record.call['width']} x {record.call['height']}"
+
+
+def seconds(value: float) -> str:
+    """A duration as people read it."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def finish_command(path: str, seeds: Sequence[int]) -> str:
+    """The command that finishes some seeds of a sheet, ready to paste into a shell."""
+    return f"commutant finish {shlex.quote(path)} --pick {' '.join(map(str, seeds))}"
