@@ -168,7 +168,7 @@ def replay(
     scheduler.sigmas = torch.tensor(sigmas, dtype=torch.float32, device=device)
     timesteps = scheduler.sigmas[:-1] * train
     scheduler._step_index, scheduler._begin_index = None, 0
-    y = low.solver(move.noise(head.noise), dtype)
+    y = low.solver(move.start(head.noise, times[0]), dtype)
     for j in range(plan.switch):
         output = move.output(head.outputs[j], head.states[j], times[j])
         y = real(low.solver(output, dtype), timesteps[j], y)
