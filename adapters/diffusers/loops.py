@@ -113,7 +113,7 @@ class TailLoop(Loop):
 
     def first_state(self) -> torch.Tensor:
         """The state of the first evaluation, spatial: what the pipeline gets as its noise."""
-        return self._pending.x
+        return self._pending.x.to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
         """Give the pipeline the list of all evaluations; the solver gets its own schedule when the tail is entered."""
