@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = arguments.device or made_with.device
     model = Choice(name, arguments.dtype or made_with.dtype, device).record()
     _same_kind(made_with, model)
-    previewer = _previewer(load(model))
+    previewer = _previewer(load(model, quiet=arguments.quiet))
     if previewer.fingerprint != made_with.fingerprint:
         raise Refusal(f"{model.title} is not the model of this sheet: its weights or configuration differ")
     return complete(folder, previewer, to_do, shown_path=arguments.sheet, quiet=arguments.quiet)

@@ -41,8 +41,8 @@ class Choice:
         return ModelRecord("embedded" if name is None else "pretrained", name, _dtype(self.dtype, name, device), device)
 
 
-def load(record: ModelRecord) -> Any:
-    """The pipeline of a record.
+def load(record: ModelRecord, *, quiet: bool = False) -> Any:
+    """The pipeline of a record; `quiet` or no terminal: without progress bars.
 
     Raises:
         Refusal: no such folder, no safetensors weights, no such device.
@@ -51,6 +51,8 @@ def load(record: ModelRecord) -> Any:
     import_frameworks()
     import torch
 
+    bars = shows_bars() and not quiet
+    _library_bars(bars)
     _device(record.device)
     dtype = getattr(torch, record.dtype, None)
     if not isinstance(dtype, torch.dtype):
@@ -58,7 +60,7 @@ def load(record: ModelRecord) -> Any:
     if record.name is None:
         from ..scenes import load_scenes
 
-        return _with_bars(load_scenes(dtype=dtype, device=record.device))
+        return _with_bars(load_scenes(dtype=dtype, device=record.device), bars)
 
     from diffusers import DiffusionPipeline
 
@@ -70,7 +72,7 @@ def load(record: ModelRecord) -> Any:
             pipe = DiffusionPipeline.from_pretrained(record.name, torch_dtype=dtype, use_safetensors=True)
     except OSError as error:
         raise Refusal(f"cannot load {record.name}: {_first_line(error)}") from error
-    return _with_bars(pipe.to(record.device))
+    return _with_bars(pipe.to(record.device), bars)
 
 
 def shows_bars() -> bool:
@@ -78,9 +80,18 @@ def shows_bars() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _with_bars(pipe: Any) -> Any:
+def _library_bars(shown: bool) -> None:
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        logging = library.utils.logging
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+
+
+def _with_bars(pipe: Any, shown: bool) -> Any:
     # The pipeline's own bar counts the steps of the run at hand, below the sheet's, and disappears with it.
-    pipe.set_progress_bar_config(leave=False, desc="steps", disable=not shows_bars())
+    pipe.set_progress_bar_config(leave=False, desc="steps", disable=not shown)
     return pipe
 
 
@@ -121,8 +132,6 @@ def import_frameworks() -> None:
         raise MissingInstall(f"{_first_line(error)}; install what is needed with {INSTALL}") from error
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
-        if not shows_bars():
-            library.utils.logging.disable_progress_bar()
 
 
 def _device(name: str) -> str:

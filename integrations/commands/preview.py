@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         early = SheetRecord(model, {**defaults, **asked}, plan, arguments.head_batch)
         SheetFolder.check(arguments.out, early, arguments.overwrite)
 
-    pipe = load(model)
+    pipe = load(model, quiet=arguments.quiet)
     call = call_of(pipe, asked, defaults)
     previewer = _previewer(pipe, arguments)
     model = dataclasses.replace(model, fingerprint=previewer.fingerprint)

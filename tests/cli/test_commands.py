@@ -28,10 +28,7 @@ def test_preview_fills_a_folder(tmp_path: Path, capsys: Capture) -> None:
     seeds = [f"preview-{s}.png" for s in range(3)] + ["sheet.json"] + [f"tape-{s}.safetensors" for s in range(3)]
     assert names == ["contact_sheet.png", "index.html", *seeds]
     said = capsys.readouterr().out
-    assert (
-        "3 previews in 2.1 s: 3 high- and 6 low-resolution evaluations, worth 4.5 high ones: 25 % of the full price (18)"
-        in said
-    )
+    assert "3 previews in 2.1 s: 3 high- and 6 low-resolution evaluations, worth 4.5 high ones: 25 % of" in said
     assert f"commutant finish '{out}' --pick 0 1" in said
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from commutant.commutator import PRESETS
 from commutant.integrations import cli
 from commutant.integrations.sheet_folder import SheetFolder, png
 
@@ -30,11 +31,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plain(model: Path, seed: int) -> bytes:
+def plain(model: Path, seed: int, dtype: torch.dtype = torch.float32) -> bytes:
     """The PNG of the ordinary pipeline call, without anything of ours."""
     from diffusers import FluxPipeline
 
-    pipe = FluxPipeline.from_pretrained(model)
+    pipe = FluxPipeline.from_pretrained(model, torch_dtype=dtype)
     pipe.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(seed)
     image = pipe(PROMPT, height=64, width=96, num_inference_steps=6, generator=generator).images[0]
@@ -59,6 +60,21 @@ def test_preview_then_finish(model: Path, tmp_path: Path, capsys: Capture) -> No
     assert cli.main(["preview", PROMPT, "--model", str(model), "--out", out, *REQUEST, "--seeds", "3-5"]) == 0
     assert "2 of these 3 seeds are on the sheet already" in capsys.readouterr().out
     assert SheetFolder.open(out).seeds == (0, 3, 4, 5)
+
+
+def test_half_precision(model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet"
+    line = ["preview", PROMPT, "--model", str(model), "--out", str(out), *REQUEST]
+    assert cli.main([*line, "--seeds", "3", "--dtype", "bfloat16"]) == 0
+    assert cli.main(["finish", str(out), "--pick", "3"]) == 0
+    assert (out / "final-3.png").read_bytes() == plain(model, 3, torch.bfloat16)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset(model: Path, tmp_path: Path, preset: str) -> None:
+    line = ["preview", PROMPT, "--model", str(model), "--out", str(tmp_path / "sheet"), *REQUEST]
+    assert cli.main([*line, "--preset", preset, "--seeds", "3", "--size", "64x64"]) == 0
+    assert SheetFolder.open(tmp_path / "sheet").ready() == (3,)
 
 
 def test_previews_do_not_depend_on_their_company(model: Path, tmp_path: Path) -> None:
