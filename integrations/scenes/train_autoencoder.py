@@ -22,6 +22,7 @@ from .autoencoder import ScenesAutoencoder
 from .averaging import average_into, channels_last, generators, learning_rate, warm_decay
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compose import render, scene_from_seed
+from .threads import adapt_threads
 
 CROP = 128
 POOL = {256: 3000, 192: 1000, 128: 3000}
@@ -113,6 +114,7 @@ def main() -> None:
     pool = render_pool(POOL, args.seed)
     began, before = time.time(), notes.get("seconds", 0.0)
     for step in range(start, args.steps):
+        adapt_threads(args.threads)
         rng, torch_rng = generators(args.seed, 1, step, args.device)
         images = draw_batch(pool, args.batch, rng).to(args.device).contiguous(memory_format=torch.channels_last)
         optimizer.param_groups[0]["lr"] = args.rate * learning_rate(step, args.steps, 200, 0.4)
