@@ -1,7 +1,8 @@
 """The autoencoder of `scenes`: 16 latent channels, factor 8, for an unmodified `FluxPipeline`.
 
-It works on space-to-depth input, so that no convolution runs at full resolution on few channels (slow on a CPU). Latents
-leave the encoder with zero mean and unit variance in every channel, so `scaling_factor` is 1 and `shift_factor` is 0.
+It works on space-to-depth input, so that no convolution runs at full resolution on few channels (slow on a CPU).
+Latents leave the encoder with zero mean and unit variance in every channel, so `scaling_factor` is 1 and
+`shift_factor` is 0.
 """
 
 import torch
@@ -31,8 +32,9 @@ class Block(nn.Module):
 class ScenesAutoencoder(ModelMixin, ConfigMixin):
     """RGB images [B, 3, H, W] in -1..1 (H and W multiples of 8) to and from latents [B, 16, H/8, W/8].
 
-    `block_out_channels` has four entries because pipelines read the factor 8 from its length: the first two are the widths
-    at a quarter and an eighth of the image in the encoder, the last two those of the decoder (eighth, quarter).
+    `block_out_channels` has four entries because pipelines read the factor 8 from its length: the first two are the
+    widths at a quarter and an eighth of the image in the encoder, the last two those of the decoder (eighth,
+    quarter).
     """
 
     _supports_gradient_checkpointing = False
@@ -72,7 +74,7 @@ class ScenesAutoencoder(ModelMixin, ConfigMixin):
         )
 
     def encode_mean(self, images: Tensor) -> Tensor:
-        """Return the latents [B, 16, H/8, W/8] of `images` [B, 3, H, W]; raise ValueError for sides that 8 does not divide."""
+        """Latents [B, 16, H/8, W/8] of `images` [B, 3, H, W]; ValueError for sides that 8 does not divide."""
         if images.shape[-1] % 8 or images.shape[-2] % 8:
             raise ValueError(f"image sides must be multiples of 8, got {images.shape[-2]}x{images.shape[-1]}")
         return self.normalize(self.encoder(images))

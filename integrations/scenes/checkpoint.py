@@ -1,4 +1,4 @@
-"""Training checkpoints as safetensors and JSON: models, averages and optimizer states, written atomically, no pickle."""
+"""Training checkpoints as safetensors and JSON, no pickle: models, averages and optimizer states, written atomically."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def save_checkpoint(
 ) -> None:
     """Save everything that `load_checkpoint` needs to go on after `step` optimizer steps.
 
-    Two files named by the step, then `latest.json` that points at them; older files go last, so there is always one whole
-    checkpoint. `notes` must be JSON values.
+    Two files named by the step, then `latest.json` that points at them; older files go last, so there is always one
+    whole checkpoint. `notes` must be JSON values.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}

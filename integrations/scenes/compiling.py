@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from diffusers import FluxTransformer2DModel
 
 _IGNORED_GUARDS = ("GLOBAL_STATE",)  # holds the thread count; nothing else in it changes during training

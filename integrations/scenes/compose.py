@@ -1,8 +1,8 @@
 """Compose training scenes: a seed becomes a scene, a scene becomes a prompt, boxes and an RGB image at any size.
 
-A scene is kept in relative coordinates, so that the same scene can be drawn at 256x256, at 128x128 and at 256x192. Objects
-are sized by the shorter side and placed by the free room that they leave, which keeps them inside the image (and apart
-from each other) at every aspect ratio.
+A scene is kept in relative coordinates, so that the same scene can be drawn at 256x256, at 128x128 and at 256x192.
+Objects are sized by the shorter side and placed by the free room that they leave, which keeps them inside the image
+(and apart from each other) at every aspect ratio.
 """
 
 import json
@@ -20,7 +20,7 @@ SPRITES = Path(__file__).parent / "sprites"
 _COUNT_ODDS = (0.25, 0.5, 0.25)
 _SIZE_RANGE = ((0.40, 0.52), (0.35, 0.45), (0.29, 0.35))
 _TEMPLATE_ODDS = (0.7, 0.1, 0.1, 0.1)
-_MARGIN = 0.25  # transparent border of the cached sprites, as a share of their side, so that a source box may leave them
+_MARGIN = 0.25  # transparent border of the cached sprites (share of their side): a source box may leave the sprite
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a scene shows. `sky` and `ground` are ((top RGB), (bottom RGB)) in 0..255; `horizon` is a share of the height."""
+    """What a scene shows. `sky` and `ground` are two colours [2, 3] in 0..255; `horizon` is a share of the height."""
 
     objects: tuple[Placed, ...]
     background: str

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .models import ScenesFlow, shift_of
 from .pool import TOKEN
 
-UNIFORM_SHARE = 0.2  # share of times drawn uniformly: a shifted logit-normal alone hardly visits the last, sharpening steps
+UNIFORM_SHARE = 0.2  # of the times: a shifted logit-normal alone hardly visits the last, sharpening steps
 DROP_PROMPT = 0.08
 
 
@@ -81,11 +81,14 @@ def draw_batch(
     drop = torch.from_numpy(rng.random(count) < DROP_PROMPT)[:, None]
     clip_ids = torch.where(drop, empty[0], pool["clip_ids"][index].long())
     t5_ids = torch.where(drop, empty[1], pool["t5_ids"][index].long())
-    tensors = (pool["latents"][index].float(), clip_ids, t5_ids, pool["kind"][index].long(), pool["offset"][index].float())
+    latents, kind, offset = (pool[name][index] for name in ("latents", "kind", "offset"))
+    tensors = (latents.float(), clip_ids, t5_ids, kind.long(), offset.float())
     return Batch(*(tensor.to(device) for tensor in tensors), side=grid_of(size))
 
 
-def flow_loss(model: ScenesFlow, batch: Batch, rng: torch.Generator, layout_weight: float) -> tuple[Tensor, dict[str, float]]:
+def flow_loss(
+    model: ScenesFlow, batch: Batch, rng: torch.Generator, layout_weight: float
+) -> tuple[Tensor, dict[str, float]]:
     """Return the loss to minimise (scalar) and its parts by name."""
     latents = batch.latents
     t = draw_times(len(latents), latents.shape[1], rng, latents.device)

@@ -27,7 +27,7 @@ def load_scenes(
 ) -> "FluxPipeline":
     """Return the pipeline in `dtype` (default: torch.float32) on `device`.
 
-    Raises ImportError without torch, diffusers and transformers, and FileNotFoundError if the weights are not installed.
+    Raises ImportError without torch, diffusers and transformers, FileNotFoundError if the weights are not installed.
     """
     import torch
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel

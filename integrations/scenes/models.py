@@ -71,7 +71,7 @@ class ScenesFlow(nn.Module):
         _initialize(self.transformer)
 
     def forward(self, x: Tensor, t: Tensor, clip_ids: Tensor, t5_ids: Tensor, side: tuple[int, int]) -> Tensor:
-        """Velocity [B, T, 64] of packed latents x [B, T, 64] at times t [B] in 0..1; `side` is the token grid (rows, cols)."""
+        """Velocity [B, T, 64] of packed latents x [B, T, 64] at times t [B] in 0..1 on the token grid `side`."""
         pooled = self.text_encoder(clip_ids).pooler_output
         sequence = self.text_encoder_2(t5_ids)[0]
         return self.transformer(

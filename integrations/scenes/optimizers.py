@@ -7,8 +7,8 @@ from torch import nn, optim
 def flow_optimizers(model: nn.Module, rate: float, muon: bool) -> dict[str, optim.Optimizer]:
     """Name -> optimizer. With `muon`, the 2-D weights of attention and feed-forward layers go to Muon.
 
-    Muon's update is scaled to AdamW's root mean square, so one rate serves both; embeddings, modulations, norms, biases,
-    text encoders and the input and output layers stay with AdamW. Each group keeps its peak rate in `peak`.
+    Muon's update is scaled to AdamW's root mean square, so one rate serves both; embeddings, modulations, norms,
+    biases, text encoders and the input and output layers stay with AdamW. Each group keeps its peak rate in `peak`.
     """
     matrices, rest = [], []
     for name, parameter in model.named_parameters():

@@ -1,6 +1,6 @@
 """The training pool: scenes drawn once, encoded once, kept as packed latents with their token ids and layouts.
 
-    python -m commutant.integrations.scenes.pool --autoencoder RUN/autoencoder --out POOL_FOLDER --size 128x128 --count 30000
+    python -m commutant.integrations.scenes.pool --autoencoder RUN/autoencoder --out POOL --size 128x128 --count 24000
 
 One safetensors file a size. Scenes of different sizes come from different seeds: no scene is shown at two sizes.
 """
@@ -30,7 +30,7 @@ def scene_seed(seed: int, height: int, width: int, index: int) -> tuple[int, ...
 
 
 def layout_of(scene: Scene, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return, per token [rows * cols], the covering object (0 for none, else 1 + index) and the offset [.., 2] in its box."""
+    """Per token [rows * cols]: the covering object (0 for none, else 1 + index), and the offset [.., 2] in its box."""
     rows, cols = (np.arange(side // TOKEN, dtype=np.float32) * TOKEN + TOKEN / 2 for side in (height, width))
     y, x = (grid.reshape(-1) for grid in np.meshgrid(rows, cols, indexing="ij"))
     kind, offset = np.zeros(len(x), dtype=np.uint8), np.zeros((len(x), 2), dtype=np.float16)
@@ -82,7 +82,7 @@ def load_pool(folder: Path, height: int, width: int) -> dict[str, Tensor]:
     """Load one size's pool; raises FileNotFoundError if it was not built."""
     path = folder / f"{height}x{width}.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"no training pool {path}: build it with `python -m {__name__} --size {height}x{width}`")
+        raise FileNotFoundError(f"no training pool {path}: build it with scenes.pool --size {height}x{width}")
     return load_file(str(path))
 
 

@@ -1,8 +1,8 @@
 """The two small text encoders of `scenes` and their tokenizers, made from the prompt vocabulary.
 
-`FluxPipeline` reads a pooled vector from a `CLIPTextModel` and a sequence from a `T5EncoderModel`. Both are a few layers
-here and were trained together with the transformer. One word is one token in both; a word outside the vocabulary becomes
-unknown tokens, which training never showed (see `vocabulary.unknown_words`).
+`FluxPipeline` reads a pooled vector from a `CLIPTextModel` and a sequence from a `T5EncoderModel`. Both are a few
+layers here and were trained together with the transformer. One word is one token in both; a word outside the
+vocabulary becomes unknown tokens, which training never showed (see `vocabulary.unknown_words`).
 """
 
 import json

@@ -20,7 +20,7 @@ def running_processes() -> int:
 def adapt_threads(limit: int) -> None:
     """Set torch's thread count for the next step.
 
-    A parallel region waits for its slowest thread, so one starved thread would cost more than it brings: with other work
-    on the machine, leave them a core each and go on with what is left (at least one).
+    A parallel region waits for its slowest thread, so one starved thread would cost more than it brings: with other
+    work on the machine, leave them a core each and go on with what is left (at least one).
     """
     torch.set_num_threads(max(1, limit - (running_processes() - 1)))

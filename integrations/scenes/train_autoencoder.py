@@ -2,9 +2,9 @@
 
     python -m commutant.integrations.scenes.train_autoencoder --run RUN_FOLDER --steps 6000
 
-The loss is L1 plus the L1 of image differences (edges) at three scales. The decoder sees latents with a little noise, of a
-strength drawn per image, so that it forgives the small errors of a sampled latent. Nothing ties the latents of one scene
-at two sizes together: whether down-sampling and the model commute is for the model to answer.
+The loss is L1 plus the L1 of image differences (edges) at three scales. The decoder sees latents with a little noise,
+of a strength drawn per image, so that it forgives the small errors of a sampled latent. Nothing ties the latents of
+one scene at two sizes together: whether down-sampling and the model commute is for the model to answer.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def noisy(latents: Tensor, strength: float, rng: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def fold_normalization(model: ScenesAutoencoder) -> ScenesAutoencoder:
-    """Return a copy whose last encoder convolution carries the latent normalisation, so that `normalize` is an identity."""
+    """Return a copy whose last encoder convolution carries the latent normalisation: `normalize` is an identity."""
     folded = copy.deepcopy(model).eval()
     scale = (folded.normalize.running_var + folded.normalize.eps).rsqrt()
     last = folded.encoder[-1]

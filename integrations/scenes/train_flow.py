@@ -2,8 +2,8 @@
 
     python -m commutant.integrations.scenes.train_flow --run RUN_FOLDER --pool POOL_FOLDER --steps 6000
 
-Resumes by itself from RUN_FOLDER. Every step draws from its own generators, so that a resumed run equals an unbroken one
-(on one thread count). A revised --steps re-times the phases and the decay of the rate.
+Resumes by itself from RUN_FOLDER. Every step draws from its own generators, so that a resumed run equals an unbroken
+one (on one thread count). A revised --steps re-times the phases and the decay of the rate.
 """
 
 import argparse
