@@ -1,4 +1,4 @@
-"""Training checkpoints as safetensors and JSON, no pickle: models, averages and optimizer states, written atomically."""
+"""Training checkpoints as safetensors and JSON, no pickle: models, averages, optimizer states, written atomically."""
 
 import json
 import os

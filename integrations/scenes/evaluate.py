@@ -1,6 +1,6 @@
 """Ask for scenes, generate them through the unmodified pipeline, and count the objects that the classifier finds.
 
-    python -m commutant.integrations.scenes.evaluate --sizes 256x256 192x192 128x128 --count 64
+python -m commutant.integrations.scenes.evaluate --sizes 256x256 192x192 128x128 --count 64
 """
 
 import argparse
@@ -44,7 +44,7 @@ def found(classifier: SceneClassifier, images: np.ndarray) -> Tensor:
 
 
 def score(seen: Tensor, wanted: Tensor) -> dict[str, float]:
-    """Shares: prompted objects `recognised`, images with `all_recognised`; and objects seen but not asked for per image."""
+    """Shares: asked objects `recognised`, images with `all_recognised`; and objects per image that nobody asked for."""
     hits = seen & wanted
     return {
         "recognised": (hits.sum() / wanted.sum()).item(),

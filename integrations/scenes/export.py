@@ -1,6 +1,6 @@
 """Write a trained run as a diffusers pipeline folder in bf16.
 
-    python -m commutant.integrations.scenes.export --run RUN_FOLDER --autoencoder RUN/autoencoder
+python -m commutant.integrations.scenes.export --run RUN_FOLDER --autoencoder RUN/autoencoder
 """
 
 import argparse

@@ -5,10 +5,10 @@ layers here and were trained together with the transformer. One word is one toke
 vocabulary becomes unknown tokens, which training never showed (see `vocabulary.unknown_words`).
 """
 
-import json
 import string
+from collections import Counter
+from itertools import pairwise
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from .vocabulary import WORDS
@@ -18,34 +18,41 @@ SEQUENCE_LENGTH = 24
 
 TEXT_WIDTH = 128
 
-_START, _END = "<|startoftext|>", "<|endoftext|>"
+_START, _END, _WORD_END = "<|startoftext|>", "<|endoftext|>", "</w>"
 
 
 def clip_tokenizer() -> CLIPTokenizer:
     """Byte-pair tokenizer whose merges build every vocabulary word as one token; letters remain for other words."""
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.normalizer = normalizers.Lowercase()
-    learner.pre_tokenizer = pre_tokenizers.Split(Regex(r"\s+"), behavior="removed")
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        min_frequency=1,
-        show_progress=False,
-        initial_alphabet=list(string.ascii_lowercase + string.digits + string.punctuation),
-        end_of_word_suffix="</w>",
-    )
     symbols = [*string.ascii_lowercase, *string.digits, *string.punctuation]
-    learner.train_from_iterator([*WORDS, *symbols], trainer)
-    learned = learner.get_vocab()
-    vocab = {_START: 0, _END: 1}
-    for token in sorted(learned, key=lambda token: learned[token]):
-        vocab.setdefault(token, len(vocab))
-    merges = [tuple(merge) for merge in _merges(learner)]
+    merges = _merges(list(WORDS))
+    tokens = [_START, _END, *symbols, *(symbol + _WORD_END for symbol in symbols), *("".join(pair) for pair in merges)]
+    vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=SEQUENCE_LENGTH)
 
 
-def _merges(learner: Tokenizer) -> list[list[str]]:
-    stored = json.loads(learner.to_str())["model"]["merges"]
-    return [merge.split(" ") if isinstance(merge, str) else merge for merge in stored]
+def _merges(words: list[str]) -> list[tuple[str, str]]:
+    """Learn byte-pair merges until every word is one symbol.
+
+    Ties break by the alphabet: the `tokenizers` trainer breaks them by hash order, and token ids must never change.
+    """
+    spelled = [[*word[:-1], word[-1] + _WORD_END] for word in words]
+    merges: list[tuple[str, str]] = []
+    while any(len(symbols) > 1 for symbols in spelled):
+        pairs = Counter(pair for symbols in spelled for pair in pairwise(symbols))
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        spelled = [_merged(symbols, best) for symbols in spelled]
+    return merges
+
+
+def _merged(symbols: list[str], pair: tuple[str, str]) -> list[str]:
+    out: list[str] = []
+    for symbol in symbols:
+        if out and (out[-1], symbol) == pair:
+            out[-1] += symbol
+        else:
+            out.append(symbol)
+    return out
 
 
 def t5_tokenizer() -> T5Tokenizer:
