@@ -14,7 +14,7 @@ from .autoencoder import ScenesAutoencoder
 from .checkpoint import load_checkpoint, write_json
 from .load import WEIGHTS
 from .models import ScenesFlow, scheduler
-from .text import clip_tokenizer, t5_tokenizer
+from .text import clip_tokenizer, share_capitals, t5_tokenizer
 
 
 def assemble(flow: ScenesFlow, autoencoder: ScenesAutoencoder) -> FluxPipeline:
@@ -37,6 +37,7 @@ def averaged_flow(run: Path) -> tuple[ScenesFlow, int]:
     step, _ = load_checkpoint(run, {"average": flow}, {})
     if not step:
         raise FileNotFoundError(f"no checkpoint in {run}")
+    share_capitals(flow.text_encoder_2)
     return flow.eval(), step
 
 

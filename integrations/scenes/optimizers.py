@@ -3,6 +3,8 @@
 import torch
 from torch import nn, optim
 
+from .muon import BatchedMuon
+
 
 def flow_optimizers(model: nn.Module, rate: float, muon: bool) -> dict[str, optim.Optimizer]:
     """Name -> optimizer. With `muon`, the 2-D weights of attention and feed-forward layers go to Muon.
@@ -18,7 +20,7 @@ def flow_optimizers(model: nn.Module, rate: float, muon: bool) -> dict[str, opti
         "adamw": optim.AdamW(rest, lr=rate, betas=(0.9, 0.97), weight_decay=1e-2, foreach=True)
     }
     if matrices:
-        made["muon"] = optim.Muon(matrices, lr=rate, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw")
+        made["muon"] = BatchedMuon(matrices, lr=rate, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw")
     for optimizer, peak in zip(made.values(), (rate, 2.0 * rate)):
         for group in optimizer.param_groups:
             group["peak"] = peak

@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from itertools import pairwise
 
+import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
 
 from .vocabulary import WORDS
@@ -58,7 +59,7 @@ def _merged(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 def t5_tokenizer() -> T5Tokenizer:
     """Unigram tokenizer over whole words, lower case or capitalised."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -4.0), (",", -1.0), (".", -1.0)]
-    pieces += [(f"▁{word}", -2.0) for word in WORDS]
+    pieces += [(f"▁{form}", -2.0) for form in (*WORDS, *(word.capitalize() for word in WORDS))]
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=SEQUENCE_LENGTH)
 
 
@@ -97,3 +98,14 @@ def t5_text_model(tokenizer: T5Tokenizer) -> T5EncoderModel:
             decoder_start_token_id=tokenizer.pad_token_id,
         )
     )
+
+
+@torch.no_grad()
+def share_capitals(encoder: T5EncoderModel) -> None:
+    """Give each capitalised word the embedding of its lower-case form, which alone is trained.
+
+    CLIP's tokenizer lowers the case by itself; T5's keeps no normalizer in its files.
+    """
+    vocab, rows = t5_tokenizer().get_vocab(), encoder.get_input_embeddings().weight
+    for word in WORDS:
+        rows[vocab[f"▁{word.capitalize()}"]] = rows[vocab[f"▁{word}"]]
