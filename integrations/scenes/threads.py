@@ -1,5 +1,6 @@
 """Share a small machine: a step takes all threads while the machine is idle, and one while others run on it."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -21,6 +22,10 @@ def adapt_threads(limit: int) -> None:
     """Set torch's thread count for the next step.
 
     A parallel region waits for its slowest thread, so one starved thread would cost more than it brings: with other
-    work on the machine, leave them a core each and go on with what is left (at least one).
+    work on the machine, leave them a core each and go on with what is left (at least one). A process that was given
+    priority (negative niceness) is not starved and keeps all its threads.
     """
-    torch.set_num_threads(max(1, limit - (running_processes() - 1)))
+    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+        torch.set_num_threads(limit)
+    else:
+        torch.set_num_threads(max(1, limit - (running_processes() - 1)))
