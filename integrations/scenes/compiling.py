@@ -25,7 +25,7 @@ class PlainAttention:
         attention_mask: None = None,
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Image tokens [B, T, C] (and text tokens [B, L, C] in double blocks) to attention outputs of the same shapes."""
+        """Image tokens [B, T, C] (and text tokens [B, L, C] in double blocks) to attention outputs of those shapes."""
         heads = (-1, attn.head_dim)
         query = attn.norm_q(attn.to_q(hidden_states).unflatten(-1, heads))
         key = attn.norm_k(attn.to_k(hidden_states).unflatten(-1, heads))
