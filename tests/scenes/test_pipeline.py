@@ -1,4 +1,4 @@
-"""The shipped weights: an unmodified FluxPipeline loads and runs them, the autoencoder is faithful, the folder small."""
+"""The shipped weights: an unmodified FluxPipeline runs them, the autoencoder is faithful, the folder is small."""
 
 import inspect
 
