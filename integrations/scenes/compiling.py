@@ -51,12 +51,16 @@ def _keep(guards: list[Any]) -> list[bool]:
     return [guard.guard_type not in _IGNORED_GUARDS for guard in guards]
 
 
-def compile_blocks(transformer: FluxTransformer2DModel) -> None:
-    """Change the attention and compile the repeated blocks in place: one kernel per shape, threads read at run time."""
+def compile_blocks(transformer: FluxTransformer2DModel, threads: int) -> None:
+    """Change the attention and compile the repeated blocks in place: one kernel per shape, threads read at run time.
+
+    `threads` is the most threads that a step will use: kernels planned for one thread have no parallel loop at all.
+    """
     import torch._dynamo.config
     import torch._inductor.config
 
     torch._dynamo.config.recompile_limit = 64
     torch._inductor.config.cpp.dynamic_threads = True
+    torch._inductor.config.cpp.threads = threads
     transformer.set_attn_processor(PlainAttention())
     transformer.compile_repeated_blocks(dynamic=False, options={"guard_filter_fn": _keep})

@@ -138,7 +138,7 @@ def main() -> None:
     )
     start, notes = load_checkpoint(args.run, trainer.modules, trainer.optimizers)
     if not args.no_compile:
-        compile_blocks(trainer.model.transformer)
+        compile_blocks(trainer.model.transformer, args.threads)
     log, began, before = Log(args.run / "log.jsonl"), time.time(), notes.get("seconds", 0.0)
     for step in range(start, args.until or args.steps):
         if step == start or step % 50 == 0:
