@@ -41,7 +41,7 @@ def crop_commutator(power, crop, path, u, seed) -> float:
     return float(commutator_norm(crop, field, path, relative=True)(x, t).max())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(path=paths, crop=st.sampled_from(CROPS), u=st.floats(0.05, 0.95), seed=seeds)
 def test_spectral_crop_commutes_with_a_stationary_field_of_scaled_power(path, crop, u, seed):
     assert crop_commutator(falling, crop, path, u, seed) <= 1e-10

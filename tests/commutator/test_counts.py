@@ -41,7 +41,7 @@ def disagreement(plan, path, times, seed) -> list[str]:
     return found
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(path=paths, data=st.data(), seed=seeds)
 def test_announced_evaluations_are_those_made(path, data, seed):
     times = data.draw(schedules(path))
@@ -92,7 +92,7 @@ def test_a_coarse_head_runs_on_its_own_schedule():
         watched(plan, RectifiedFlow(), shifted(30))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(path=paths, data=st.data(), seed=seeds)
 def test_a_preview_does_not_depend_on_what_else_is_in_the_batch(path, data, seed):
     times = data.draw(schedules(path))

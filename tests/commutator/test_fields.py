@@ -34,7 +34,7 @@ def gaussian_error(field, path, t, seed, *, mean, std) -> float:
     return relative(field.denoised(x, t), np.reshape(slow, x.shape))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(path=paths, u=st.floats(0.05, 0.95), mean=st.floats(-1, 1), std=st.floats(0.3, 1.5), seed=seeds)
 def test_gaussian_field_is_the_posterior_mean(path, u, mean, std, seed):
     t = u * min(highest(path), 3.0)
@@ -43,7 +43,7 @@ def test_gaussian_field_is_the_posterior_mean(path, u, mean, std, seed):
     assert gaussian_error(GaussianField(mean + 0.1, std, path), path, t, seed, mean=mean, std=std) > 10 * error
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(path=paths, u=st.floats(0.1, 0.95), std=st.floats(0.2, 1.0), seed=seeds)
 def test_mixture_of_scalars_is_the_posterior_mean(path, u, std, seed):
     t = u * min(highest(path), 3.0)
@@ -75,7 +75,7 @@ def mixture_by_loops(means, std, weights, path, x, t):
     return np.stack(out)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(path=paths, u=st.floats(0.05, 0.95), std=st.sampled_from([0.0, 0.4]), seed=seeds)
 def test_mixture_is_its_formula(path, u, std, seed):
     t = u * min(highest(path), 3.0)
@@ -131,7 +131,7 @@ def dct_matrix(n: int) -> np.ndarray:
     return np.cos(np.pi * k * (2 * i + 1) / (2 * n)) * np.where(k == 0, np.sqrt(1 / n), np.sqrt(2 / n))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(path=paths, u=st.floats(0.05, 0.95), seed=seeds)
 def test_stationary_field_solves_the_linear_least_squares(path, u, seed):
     """alpha C (alpha^2 C + sigma^2 I)^-1 x with the dense covariance C: the best linear estimate, hence the mean."""

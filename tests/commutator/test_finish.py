@@ -39,7 +39,7 @@ from .worlds import (
 FLOW = RectifiedFlow()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(path=paths, data=st.data(), seed=seeds)
 def test_a_finish_from_the_recorded_outputs_is_the_plain_run_to_the_bit(path, data, seed):
     times = data.draw(schedules(path))
@@ -97,20 +97,20 @@ def miss(plan, field, seed, *, batch=3, steps=10) -> float:
     return relative(result.latent, result.transport.operator(final))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(switch=st.integers(0, 8), scale=st.sampled_from([2, 3]), seed=st.integers(0, 10**6))
 def test_block_means_of_blocky_images_are_previewed_perfectly(switch, scale, seed):
     assert miss(Plan(switch=switch, scale=scale), blocks(seed, scale), seed + 1) <= 1e-8
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(switch=st.integers(0, 8), scale=st.sampled_from(["4/3", "2"]), seed=seeds)
 def test_spectral_crops_of_a_stationary_field_are_previewed_perfectly(switch, scale, seed):
     plan = Plan(switch=switch, operator="spectral", scale=scale)
     assert miss(plan, StationaryGaussianField(falling), seed) <= 1e-9
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), seed=seeds)
 def test_selections_of_a_pointwise_field_are_previewed_perfectly(data, seed):
     """With every selection rule, and with a defect correction, which then corrects by nothing."""

@@ -62,7 +62,7 @@ def guided(draw, path):
     return Plan("guided", switch, None, operator, scale, selection, 0, time, tail_steps, guidance), times
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(path=paths, data=st.data(), seed=seeds)
 def test_every_kind_equals_its_loop(path, data, seed):
     plan, times = data.draw(guided(path))

@@ -57,7 +57,7 @@ def drawn(data, path, batch, seed, library, dtype):
 
 
 @pytest.mark.parametrize("operator", SELECTIONS, ids=repr)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(**worlds)
 def test_replay_through_a_selection_is_exact_to_the_bit(operator, path, data, batch, library, dtype, seed):
     head = drawn(data, path, batch, seed, library, dtype)
@@ -66,7 +66,7 @@ def test_replay_through_a_selection_is_exact_to_the_bit(operator, path, data, ba
     assert str(arrived.dtype).endswith(dtype)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(choice=st.lists(st.integers(0, 8), min_size=3, max_size=3), **{k: v for k, v in worlds.items() if k != "batch"})
 def test_replay_through_a_selection_per_sample_is_exact_to_the_bit(choice, path, data, library, dtype, seed):
     head = drawn(data, path, 3, seed, library, dtype)
@@ -78,7 +78,7 @@ def test_replay_through_a_selection_per_sample_is_exact_to_the_bit(choice, path,
 
 
 @pytest.mark.parametrize("operator", SMOOTH, ids=repr)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(**worlds)
 def test_replay_through_a_smooth_operator_arrives_at_the_matched_state(
     operator, path, data, batch, library, dtype, seed
@@ -89,7 +89,7 @@ def test_replay_through_a_smooth_operator_arrives_at_the_matched_state(
     assert str(arrived.dtype).endswith(dtype)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(path=paths, data=st.data(), operator=st.sampled_from(SMOOTH + SELECTIONS), seed=seeds)
 def test_outputs_stand_for_the_reduced_denoised_prediction(path, data, operator, seed):
     head = drawn(data, path, 1, seed, "numpy", "float64")

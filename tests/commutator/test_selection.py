@@ -45,7 +45,7 @@ def norms_by_hand(path, field, result, scale) -> np.ndarray:
     return np.array(out)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(path=paths, data=st.data(), scale=st.sampled_from([2, 3]), batch=st.integers(1, 4), seed=seeds)
 def test_argmin_and_argmax_pick_by_the_commutator_norm_per_sample(path, data, scale, batch, seed):
     times = data.draw(schedules(path))

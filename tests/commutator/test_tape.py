@@ -46,7 +46,7 @@ def _same(x, y) -> bool:
     return same_bits(x, y)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     outputs=st.integers(0, 4),
     shape=arrays.array_shapes(min_dims=2, max_dims=5, max_side=4).map(lambda s: (1, *s)),

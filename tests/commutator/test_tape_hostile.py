@@ -14,7 +14,7 @@ from commutant.commutator.tape import _digest
 
 from .test_tape import TIMES, differences, tape
 
-quiet = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quiet = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
