@@ -1,0 +1,67 @@
+"""Write a trained run as a diffusers pipeline folder in bf16.
+
+python -m commutant.integrations.scenes.export --run RUN_FOLDER --autoencoder RUN/autoencoder
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from diffusers import FluxPipeline
+
+from .autoencoder import ScenesAutoencoder
+from .checkpoint import load_checkpoint, write_json
+from .load import WEIGHTS
+from .models import ScenesFlow, scheduler
+from .text import clip_tokenizer, share_capitals, t5_tokenizer
+
+
+def assemble(flow: ScenesFlow, autoencoder: ScenesAutoencoder) -> FluxPipeline:
+    """Put trained parts into an unmodified `FluxPipeline`."""
+    return FluxPipeline(
+        scheduler=scheduler(),
+        vae=autoencoder,
+        text_encoder=flow.text_encoder,
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=flow.text_encoder_2,
+        tokenizer_2=t5_tokenizer(),
+        transformer=flow.transformer,
+    )
+
+
+def averaged_flow(run: Path) -> tuple[ScenesFlow, int]:
+    """The weight average of the run's latest checkpoint and its step; raises FileNotFoundError if there is none."""
+    with torch.random.fork_rng(devices=[]):
+        flow = ScenesFlow()
+    step, _ = load_checkpoint(run, {"average": flow}, {})
+    if not step:
+        raise FileNotFoundError(f"no checkpoint in {run}")
+    share_capitals(flow.text_encoder_2)
+    return flow.eval(), step
+
+
+def save_weights(pipeline: FluxPipeline, folder: Path) -> None:
+    """Save in bf16, and name the autoencoder's module in `model_index.json` so that diffusers can import it."""
+    pipeline.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    index_path = folder / "model_index.json"
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    index["vae"] = [ScenesAutoencoder.__module__, ScenesAutoencoder.__name__]
+    write_json(index_path, index)
+
+
+def main() -> None:
+    """Export the latest checkpoint's average."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--autoencoder", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=WEIGHTS)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    flow, step = averaged_flow(args.run)
+    save_weights(assemble(flow, ScenesAutoencoder.from_pretrained(args.autoencoder)), args.out)
+    print(f"step {step} -> {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Train the autoencoder of `scenes` on 128x128 crops of scenes drawn at 256, 192 and 128.
+
+    python -m commutant.integrations.scenes.train_autoencoder --run RUN_FOLDER --steps 6000
+
+The loss is L1 plus the L1 of image differences (edges) at three scales. The decoder sees latents with a little noise,
+of a strength drawn per image, so that it forgives the small errors of a sampled latent. Nothing ties the latents of
+one scene at two sizes together: whether down-sampling and the model commute is for the model to answer.
+"""
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .autoencoder import ScenesAutoencoder
+from .averaging import average_into, channels_last, generators, learning_rate, warm_decay
+from .checkpoint import load_checkpoint, save_checkpoint
+from .compose import render, scene_from_seed
+from .threads import adapt_threads
+
+CROP = 128
+POOL = {256: 3000, 192: 1000, 128: 3000}
+_STREAM = {256: 11, 192: 12, 128: 13}
+
+
+def render_pool(sizes: dict[int, int], seed: int) -> dict[int, Tensor]:
+    """Draw the training images: size -> uint8 [count, size, size, 3]."""
+    return {
+        size: torch.from_numpy(
+            np.stack([render(scene_from_seed((seed, _STREAM[size], i)), size, size) for i in range(count)])
+        )
+        for size, count in sizes.items()
+    }
+
+
+def draw_batch(pool: dict[int, Tensor], batch: int, rng: np.random.Generator) -> Tensor:
+    """Crops from all sizes in proportion 2:1:1, as float [batch, 3, CROP, CROP] in -1..1, channels last."""
+    crops = []
+    for size in rng.choice(list(POOL), size=batch, p=(0.5, 0.2, 0.3)):
+        images = pool[int(size)]
+        index, top, left = rng.integers(len(images)), *rng.integers(0, int(size) - CROP + 1, size=2)
+        crops.append(images[index, top : top + CROP, left : left + CROP])
+    return torch.stack(crops).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
+
+
+def reconstruction_loss(got: Tensor, want: Tensor) -> Tensor:
+    """L1 and a squared error, with edge differences, averaged over the scales 1, 2 and 4: a scalar."""
+    error, total = got - want, got.new_zeros(())
+    for scale in range(3):
+        error = F.avg_pool2d(error, 2) if scale else error
+        across, down = error.diff(dim=-1), error.diff(dim=-2)
+        total = total + error.abs().mean() + 0.5 * (across.abs().mean() + down.abs().mean()) + error.square().mean()
+    return total
+
+
+def noisy(latents: Tensor, strength: float, rng: torch.Generator) -> Tensor:
+    """Add noise whose standard deviation is drawn per image from |N(0, strength^2)|."""
+    scale = torch.randn(len(latents), 1, 1, 1, generator=rng, device=latents.device).abs() * strength
+    return latents + scale * torch.randn(latents.shape, generator=rng, device=latents.device)
+
+
+@torch.no_grad()
+def fold_normalization(model: ScenesAutoencoder) -> ScenesAutoencoder:
+    """Return a copy whose last encoder convolution carries the latent normalisation: `normalize` is an identity."""
+    folded = copy.deepcopy(model).eval()
+    scale = (folded.normalize.running_var + folded.normalize.eps).rsqrt()
+    last = folded.encoder[-1]
+    last.bias.copy_((last.bias - folded.normalize.running_mean) * scale)
+    last.weight.mul_(scale[:, None, None, None])
+    folded.normalize.running_mean.zero_()
+    folded.normalize.running_var.fill_(1.0 - folded.normalize.eps)
+    return folded
+
+
+@torch.no_grad()
+def round_trip_psnr(model: ScenesAutoencoder, size: int, count: int, seed: int = 10_001) -> float:
+    """Mean PSNR in dB over `count` held-out scenes of `size` x `size`."""
+    values = []
+    for i in range(count):
+        image = torch.from_numpy(render(scene_from_seed((seed, size, i)), size, size)).permute(2, 0, 1)[None]
+        image = image.to(next(model.parameters()).device).float().div(127.5).sub(1.0)
+        values.append(-10.0 * (model(image).clamp(-1, 1) - image).div(2.0).square().mean().log10())
+    return float(torch.stack(values).mean())
+
+
+def main() -> None:
+    """Train, log JSON lines, keep checkpoints, and write the folded average to RUN/autoencoder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=8e-4)
+    parser.add_argument("--noise", type=float, default=0.1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.run.mkdir(parents=True, exist_ok=True)
+
+    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
+        torch.manual_seed(args.seed)
+        model = channels_last(ScenesAutoencoder()).to(args.device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    modules, optimizers = {"model": model, "average": average}, {"adamw": optimizer}
+    start, notes = load_checkpoint(args.run, modules, optimizers)
+    pool = render_pool(POOL, args.seed)
+    began, before = time.time(), notes.get("seconds", 0.0)
+    for step in range(start, args.steps):
+        adapt_threads(args.threads)
+        rng, torch_rng = generators(args.seed, 1, step, args.device)
+        images = draw_batch(pool, args.batch, rng).to(args.device).contiguous(memory_format=torch.channels_last)
+        optimizer.param_groups[0]["lr"] = args.rate * learning_rate(step, args.steps, 200, 0.4)
+        with torch.autocast(args.device, torch.bfloat16):
+            latents = model.encode_mean(images)
+            got = model.decoder(noisy(latents, args.noise, torch_rng))
+        loss = reconstruction_loss(got.float(), images)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        average_into(average, model, warm_decay(step, 0.998))
+        done, seconds = step + 1, before + time.time() - began
+        if done % 100 == 0:
+            line = {"step": done, "seconds": round(seconds, 1), "loss": float(loss), "norm": float(norm)}
+            if done % 500 == 0:
+                line |= {f"psnr{size}": round_trip_psnr(average.eval(), size, 12) for size in (256, 128)}
+            with (args.run / "log.jsonl").open("a", encoding="utf-8") as log:
+                log.write(json.dumps(line) + "\n")
+        if done % 500 == 0 or done == args.steps:
+            save_checkpoint(args.run, done, modules, optimizers, seconds=seconds, arguments=vars(args) | {"run": None})
+    fold_normalization(average).save_pretrained(args.run / "autoencoder")
+
+
+if __name__ == "__main__":
+    main()
