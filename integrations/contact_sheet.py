@@ -13,7 +13,7 @@ from .wording import plan_line, share, size_line
 PAPER, INK, FAINT, MARK, RULE = "#f5f2ec", "#1d1b18", "#837c71", "#c9371f", "#ddd6c9"
 _SMALLEST, _LARGEST = 224, 384  # of a cell's longer side, in pixels: details stay visible, forty previews stay one file
 _MARGIN, _GAP, _SEAM, _CAPTION = 40, 20, 4, 32
-_HEADING, _SECTION = 92, 64
+_HEADING, _SECTION, _NARROWEST = 92, 64, 880  # the heading needs some width
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Grid:
 
     @property
     def size(self) -> tuple[int, int]:
-        across = max(self.columns * self.pitch[0], self.pairs * self.pair_pitch)
+        across = max(self.columns * self.pitch[0], self.pairs * self.pair_pitch, _NARROWEST)
         finals = _SECTION + self.pair_rows * self.pitch[1] if self.pairs else 0
         return 2 * _MARGIN - _GAP + across, self.finals_top + finals + _MARGIN - _GAP
 
@@ -89,7 +89,7 @@ def _grid(record: SheetRecord, previews: Mapping[int, Any], finals: int) -> _Gri
     count = max(1, len(record.previews))
     # As wide as a screen: the number of columns that brings the picture closest to 3:2.
     columns = min(count, max(1, round(math.sqrt(count * 1.5 * (cell[1] + _CAPTION + _GAP) / (cell[0] + _GAP)))))
-    columns = max(columns, min(count, math.ceil(560 / (cell[0] + _GAP))))  # the heading needs some width
+    columns = max(columns, min(count, math.ceil(_NARROWEST / (cell[0] + _GAP))))
     columns = math.ceil(count / math.ceil(count / columns))  # no nearly empty last row
     pairs = min(finals, max(1, columns // 2))
     return _Grid(cell, columns, math.ceil(count / columns), pairs, math.ceil(finals / pairs) if pairs else 0)

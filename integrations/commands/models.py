@@ -71,7 +71,7 @@ def load(record: ModelRecord, *, quiet: bool = False) -> Any:
             # Only safetensors: a pickled checkpoint may run anything while it loads.
             pipe = DiffusionPipeline.from_pretrained(record.name, torch_dtype=dtype, use_safetensors=True)
     except OSError as error:
-        raise Refusal(f"cannot load {record.name}: {_first_line(error)}") from error
+        raise Refusal(f"cannot load {record.name}: {_in_short(error)}") from error
     return _with_bars(pipe.to(record.device), bars)
 
 
@@ -128,8 +128,9 @@ def import_frameworks() -> None:
         import diffusers
         import torch  # noqa: F401
         import transformers
+        from diffusers import DiffusionPipeline  # noqa: F401 - loaded on first use: here a broken install shows
     except (ImportError, RuntimeError) as error:
-        raise MissingInstall(f"{_first_line(error)}; install what is needed with {INSTALL}") from error
+        raise MissingInstall(f"{_in_short(error)}; install what is needed with {INSTALL}") from error
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
 
@@ -161,6 +162,6 @@ def _natural_size(pipe: Any) -> int:
     return sample * factor
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _in_short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:300]}..."

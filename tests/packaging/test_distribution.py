@@ -60,6 +60,7 @@ def test_wheel_holds_data_and_licences(names: set[str]) -> None:
     data |= {p.relative_to(ROOT).as_posix() for p in SCENES.glob("*.json")}
     assert {f"commutant/{name}" for name in data} <= names
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in names)
+    assert any(n.endswith(".dist-info/licenses/integrations/scenes/sprites/LICENSE") for n in names)
 
 
 def test_wheel_holds_nothing_else(names: set[str]) -> None:
