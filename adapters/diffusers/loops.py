@@ -66,6 +66,12 @@ class HeadLoop(Loop):
         self._conversation: Any = None
         self.gate.skip = plan.high_evaluations == 0
 
+    @property
+    def recorded(self) -> Head:
+        """The head, once the run has stopped."""
+        assert self.head is not None
+        return self.head
+
     def scheduled(self, scheduler: Any) -> None:
         self.times = tuple(float(s) for s in scheduler.sigmas)
 

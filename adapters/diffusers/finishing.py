@@ -1,0 +1,89 @@
+"""Finals from tapes: checking that a tape belongs to the run it is to continue, and continuing it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ...commutator import TapeError
+from ..sheet import Cost, Final, Preview
+from .call import run
+from .loops import FinishLoop
+from .request import restored
+
+
+def check_tape(preview: Preview, model: str) -> None:
+    """TapeError unless the tape is of this model (its fingerprint), prompt, settings and size."""
+    header = preview.tape.header
+    if header.get("model") != model:
+        raise TapeError(
+            "the tape was recorded with another model (weights, configuration, dtype or kind of device differ); "
+            "load the model that made the sheet"
+        )
+    if header.get("prompt") != prompt_hash(preview.call):
+        raise TapeError("the tape belongs to another prompt or to other settings than the preview says")
+    if header.get("size") != [preview.call["height"], preview.call["width"]]:
+        raise TapeError("the tape was recorded at another size than the preview says")
+    if preview.tape.rng is None:
+        raise TapeError("the tape holds no generator state: it cannot be finished")
+
+
+def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_type: str | None) -> list[Final]:
+    """The finals of some previews in one plain call, the recorded evaluations skipped.
+
+    Raises ValueError for previews that cannot share a call; TapeError as `FinishLoop` does.
+    """
+    began = time.perf_counter()
+    tapes = [p.tape for p in previews]
+    first, count = tapes[0], len(tapes)
+    if any(t.recorded != first.recorded or t.header["size"] != first.header["size"] for t in tapes):
+        raise ValueError("previews finished in one batch need tapes of one size and length; use batch_size=1")
+    outputs = [torch.cat([t.outputs[i] for t in tapes]) for i in range(first.recorded)]
+    noise, state = torch.cat([t.noise for t in tapes]), torch.cat([t.state for t in tapes])
+    loop = FinishLoop(outputs, noise, state, first.header["switch"])
+    call = _merged([p.call for p in previews])
+    generators = [restored(t.rng, t.header["rng_device"]) for t in tapes if t.rng is not None]
+    call["generator"] = generators[0] if count == 1 else generators
+    if output_type is not None:
+        call["output_type"] = output_type
+    out, _ = run(pipe, denoiser, call, loop)
+    steps = first.header["steps"]
+    cost = Cost(
+        high=round(loop.gate.rows / count),
+        low=0,
+        full=round(loop.gate.rows / count * steps / max(1, steps - first.recorded)),
+        high_seconds=loop.gate.seconds / count,
+        seconds=(time.perf_counter() - began) / count,
+    )
+    return [Final(image, cost) for image in out.images]
+
+
+def prompt_hash(call: Mapping[str, Any]) -> str:
+    """SHA-256 over everything a plain call gets that decides its image, size and generator aside.
+
+    Tensors and functions count by type only: they do not outlive the process whose tape this is.
+    """
+    other = ("height", "width", "generator", "output_type")
+    plain = {k: v for k, v in call.items() if k not in other and not k.startswith("callback_on_step_end")}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=lambda v: type(v).__name__).encode()).hexdigest()
+
+
+def _merged(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One batched call from single ones that differ in nothing but the prompt."""
+    out = dict(calls[0])
+    if len(calls) == 1:
+        return out
+    for key in out:
+        values = [c.get(key) for c in calls]
+        if isinstance(out[key], str) and key.startswith(("prompt", "negative_prompt")):
+            out[key] = values
+        elif isinstance(out[key], torch.Tensor):
+            out[key] = torch.cat([c[key] for c in calls])
+        elif any(v is not values[0] and v != values[0] for v in values):
+            raise ValueError(f"previews finished in one batch differ in {key!r}; use batch_size=1")
+    return out

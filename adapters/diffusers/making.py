@@ -1,0 +1,164 @@
+"""A batch of previews: its heads at high resolution, its one tail at low resolution, and a tape for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...commutator import Head, Plan, Tape, Transport
+from ..sheet import Cost, Preview
+from .call import run
+from .callbacks import for_head, for_tail
+from .errors import InterruptedByUser, UnsupportedError
+from .finishing import prompt_hash
+from .layout import Layout, positions
+from .loops import PATH, HeadLoop, ProbeLoop, TailLoop
+from .request import Request
+
+
+@dataclass
+class Maker:
+    """Makes the previews of one request.
+
+    Attributes:
+        layouts: found layouts by (height, width) in pixels; may be shared between requests to the same pipeline.
+        model: the pipeline's fingerprint, for the tapes. memo: encoded prompts, shared by all calls of the request.
+    """
+
+    pipe: Any
+    request: Request
+    plan: Plan
+    model: str
+    head_batch_size: int
+    layouts: dict[tuple[int, int], Layout]
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def previews(self, indices: Sequence[int]) -> list[Preview]:
+        """The previews of some of the request's images, their tails evaluated together.
+
+        Raises InterruptedByUser when a callback stopped the pipeline before they were ready.
+        """
+        began = time.perf_counter()
+        request, plan = self.request, self.plan
+        low_height, low_width = int(request.height / plan.scale), int(request.width / plan.scale)
+        high, low = self._layout(request.height, request.width), self._layout(low_height, low_width)
+        gain = _fitting_gain(plan, high, low)
+
+        parts = [indices[at : at + self.head_batch_size] for at in range(0, len(indices), self.head_batch_size)]
+        loops = [self._head(part) for part in parts]
+        heads = [loop.recorded for loop in loops]
+        tail = TailLoop(plan, _collated(heads, high), low, heads[0].state.dtype, gain)
+        images = self._tail(indices, tail, low_height, low_width)
+
+        cost = _cost(loops, tail, plan, request.steps, len(indices), time.perf_counter() - began)
+        alone = [(head, b) for head, part in zip(heads, parts) for b in range(len(part))]
+        return [
+            Preview(
+                index,
+                request.seeds[index],
+                images[position],
+                self._tape(index, *alone[position]),
+                request.batch([index]),
+                cost,
+                plan,
+            )
+            for position, index in enumerate(indices)
+        ]
+
+    def _head(self, indices: Sequence[int]) -> HeadLoop:
+        loop = HeadLoop(self.plan)
+        call = self.request.batch(indices, generator=self.request.generators(indices), output_type="latent")
+        if self.plan.head_steps is not None:
+            call["num_inference_steps"] = self.plan.head_steps
+        call |= for_head(self.request.call)
+        run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
+        if loop.head is None:
+            raise InterruptedByUser
+        return loop
+
+    def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
+        def noise(shape: tuple[int, ...]) -> torch.Tensor:
+            first = loop.first_state()
+            if shape != tuple(first.shape):
+                raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
+            return first
+
+        call = self.request.batch(indices, height=height, width=width)
+        if "sigmas" in call:
+            call["sigmas"] = None
+        call["num_inference_steps"] = len(loop.evaluations)
+        call |= for_tail(self.request.call, loop, self.plan.switch)
+        out, _ = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo, noise=noise)
+        if not loop.complete:
+            raise InterruptedByUser
+        return out.images
+
+    def _layout(self, height: int, width: int) -> Layout:
+        if (height, width) not in self.layouts:
+            loop, name = ProbeLoop(), type(self.pipe).__name__
+            call = self.request.batch([0], height=height, width=width, output_type="latent", callback_on_step_end=None)
+            _, drawn = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo, noise=positions)
+            if loop.sample is None or drawn is None or drawn.shape is None:
+                raise UnsupportedError(f"{name} draws no noise that previews could follow")
+            self.layouts[height, width] = Layout.probed(drawn.shape, loop.sample, name)
+        return self.layouts[height, width]
+
+    def _tape(self, index: int, head: Head, b: int) -> Tape:
+        request, plan = self.request, self.plan
+        # A coarse head runs on a schedule of its own: its answers are of no use to the final.
+        outputs = () if plan.head_steps is not None else tuple(o[b : b + 1].cpu() for o in head.outputs)
+        header = {
+            "model": self.model,
+            "prompt": prompt_hash(request.batch([index])),
+            "seed": request.seeds[index],
+            "size": [request.height, request.width],
+            "steps": request.steps,
+            "switch": plan.switch,
+            "scheduler": type(self.pipe.scheduler).__name__,
+            "rng_device": request.rng_device,
+            "plan": plan.to_dict(),
+        }
+        noise, state = head.noise[b : b + 1].cpu(), head.state[b : b + 1].cpu()
+        return Tape(outputs, noise, state, head.times, header, request.rng[index])
+
+
+def _cost(loops: Sequence[HeadLoop], tail: TailLoop, plan: Plan, steps: int, count: int, seconds: float) -> Cost:
+    """One preview's equal share of what its batch cost."""
+    high = sum(loop.gate.rows for loop in loops)
+    # Rows per guided evaluation of all `count` images, read off whichever resolution was evaluated.
+    rows = high / plan.high_evaluations if high else tail.gate.rows / len(tail.evaluations)
+    return Cost(
+        high=round(high / count),
+        low=round(tail.gate.rows / count),
+        full=round(steps * rows / count),
+        high_seconds=sum(loop.gate.seconds for loop in loops) / count,
+        low_seconds=tail.gate.seconds / count,
+        seconds=seconds / count,
+    )
+
+
+def _fitting_gain(plan: Plan, high: Layout, low: Layout) -> float:
+    operator = plan.operators()[0]
+    shape = (1, *high.grid)
+    made = tuple(operator.out_shape(shape))[1:]
+    if made != low.grid:
+        raise UnsupportedError(
+            f"{operator!r} maps latents {high.grid} to {made}, the pipeline makes {low.grid} at the low resolution"
+        )
+    return Transport.of(operator, PATH, shape, plan.time).gain
+
+
+def _collated(heads: Sequence[Head], layout: Layout) -> Head:
+    """Heads recorded in the solver's layout as one batch of spatial arrays."""
+
+    def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        return layout.spatial(torch.cat(list(parts)))
+
+    first = heads[0]
+    states = tuple(joined([h.states[i] for h in heads]) for i in range(len(first.states)))
+    outputs = tuple(joined([h.outputs[i] for h in heads]) for i in range(len(first.outputs)))
+    return Head(first.times, first.switch, states, outputs, joined([h.state for h in heads]))
