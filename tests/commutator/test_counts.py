@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commutant.commutator import PATHS, Plan, Query, RectifiedFlow, euler, evaluation_times, head, preset
+from commutant.commutator import PATHS, PRESETS, Plan, Query, RectifiedFlow, euler, evaluation_times, head, preset
 
 from .plans import plans
 from .worlds import SIDE, Counting, Wavy, highest, normal, paths, relative, schedules, seeds, shifted
@@ -47,6 +47,11 @@ def test_announced_evaluations_are_those_made(path, data, seed):
     times = data.draw(schedules(path))
     plan = data.draw(plans(most=len(times) - 2, scales=("4/3", "3/2", "2", "3")))
     assert disagreement(plan, path, times, seed) == []
+
+
+@pytest.mark.parametrize("plan", [preset(name, 12) for name in PRESETS], ids=PRESETS)
+def test_announced_evaluations_of_the_presets(plan):
+    assert disagreement(plan, RectifiedFlow(), shifted(12), 0) == []
 
 
 def test_a_disagreement_is_noticed(monkeypatch):

@@ -70,6 +70,22 @@ def test_a_changed_byte_is_refused_or_changes_nothing(written, tmp_path, where, 
         assert changed is None
 
 
+RELABELLED = {
+    "dtype": (b'"F32"', b'"I32"'),
+    "shape": (b"[1,2,3,4]", b"[1,2,4,3]"),
+    "name": (b'"rng"', b'"RNG"'),
+    "schedule": (b"0.8", b"0.7"),
+    "header": (b"tiny", b"mini"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), RELABELLED.values(), ids=RELABELLED)
+def test_the_same_bytes_under_another_label(written, tmp_path, old, new):
+    _, data = written
+    assert old in data
+    assert verdict(tmp_path, data.replace(old, new)) is None
+
+
 def test_every_single_bit_of_the_payload_counts(written, tmp_path):
     _, data = written
     (length,) = struct.unpack("<Q", data[:8])
