@@ -150,7 +150,7 @@ def embedded_is_here() -> bool:
 def test_embedded_model_in_two_processes(tmp_path: Path) -> None:
     from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 
-    done = command("preview", "a fox and a balloon on a night background", "--seeds", "0-1", cwd=tmp_path)
+    done = command("preview", "a fox and a balloon on a night background", "--seeds", "1", "--steps", "6", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     done = command("finish", "sheet", "--pick", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -158,7 +158,8 @@ def test_embedded_model_in_two_processes(tmp_path: Path) -> None:
 
     pipe = load_scenes(dtype=torch.float32, device="cpu")
     pipe.set_progress_bar_config(disable=True)
-    assert {k: info["call"][k] for k in SCENES_CALL_DEFAULTS} == dict(SCENES_CALL_DEFAULTS)
+    expected = {**SCENES_CALL_DEFAULTS, "num_inference_steps": 6}
+    assert {k: info["call"][k] for k in expected} == expected
     image = pipe(**info["call"], generator=torch.Generator().manual_seed(1)).images[0]
     final = (tmp_path / "sheet" / "final-1.png").read_bytes()
     assert final == png(image)
