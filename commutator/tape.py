@@ -68,7 +68,8 @@ class Tape:
         _outputs(tensors, Path(path).name)
         head = {"format": FORMAT, "version": VERSION, "times": list(self.times), "header": dict(self.header)}
         text = json.dumps(head, sort_keys=True, allow_nan=False)
-        data = _serialise(tensors, {"tape": text, "digest": _digest(text, tensors)})
+        # One metadata key: safetensors writes several in random order, and equal tapes shall be equal files.
+        data = _serialise(tensors, {"tape": f"{_digest(text, tensors)} {text}"})
         write_atomically(Path(path), data)
         return hashlib.sha256(data).hexdigest()
 
@@ -88,10 +89,10 @@ class Tape:
             tensors = read(raw)
         except Exception as error:
             raise TapeError(f"{name}: its tensors cannot be read ({error})") from None
-        text = metadata.get("tape")
-        if not isinstance(text, str):
+        if not isinstance(metadata.get("tape"), str):
             raise TapeError(f"{name}: a safetensors file, but no tape")
-        if metadata.get("digest") != _digest(text, tensors):
+        digest, _, text = metadata["tape"].partition(" ")
+        if digest != _digest(text, tensors):
             raise TapeError(f"{name}: the tape was changed after it was written (its digest does not match)")
         times, header = _parsed(text, name)
         outputs = _outputs(tensors, name)

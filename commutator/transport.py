@@ -34,6 +34,10 @@ class PerSample:
         xp = array_namespace(x)
         return xp.concat([self.operators[k](x[b : b + 1]) for b, k in enumerate(self.choice)], axis=0)
 
+    @property
+    def preserves_constants(self) -> bool:
+        return self.operators[0].preserves_constants
+
     def noise_gain(self, shape: tuple[int, ...]) -> float | None:
         return self.operators[0].noise_gain(shape)
 
@@ -54,13 +58,18 @@ class Transport:
 
     @classmethod
     def of(cls, operator: LinearOperator | PerSample, path: Path, shape: Sequence[int], time: str) -> Transport:
-        """The transport of `operator` on arrays of `shape`; ValueError when the operator is not isotropic."""
+        """The transport of `operator` on arrays of `shape`.
+
+        Raises ValueError when the operator is not isotropic or does not keep constants.
+        """
         gain = operator.noise_gain(tuple(shape))
         if gain is None:
             raise ValueError(
                 f"{operator!r} does not keep white noise white (A A^T is no multiple of I): a model cannot continue "
                 "from its result; use a strided selection, a block mean or a spectral crop"
             )
+        if not operator.preserves_constants:
+            raise ValueError(f"{operator!r} changes the mean of an image (its rows do not sum to 1): no smaller image")
         if time not in ("matched", "same"):
             raise ValueError(f"time must be 'matched' or 'same', got {time!r}")
         return cls(operator, path, float(gain), time)

@@ -179,6 +179,8 @@ _Uneven.__abstractmethods__ = frozenset()
 
 def test_refusals():
     x = normal(0, 1, 1, SIDE, SIDE)
+    with pytest.raises(ValueError, match="changes the mean of an image"):
+        commutator(2.0 * BlockMean(2), GaussianField())(x, 0.5)
     with pytest.raises(ValueError, match="does not keep white noise white"):
         commutator(_Uneven(), Wavy())(x, 0.5)
     with pytest.raises(ValueError, match="'matched' or 'same'"):
