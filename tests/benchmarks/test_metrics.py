@@ -47,4 +47,4 @@ def test_area_reduction_is_the_mean_of_blocks() -> None:
     values = np.random.default_rng(2).integers(0, 255, (8, 12, 3), dtype=np.uint8)
     reduced = metrics.area_reduced(Image.fromarray(values), (6, 4))
     blocks = values.reshape(4, 2, 6, 2, 3).mean(axis=(1, 3)) / 255
-    assert np.abs(reduced - blocks).max() <= 0.51 / 255
+    assert np.abs(reduced - blocks).max() <= 1.01 / 255  # two passes, each rounded to 8 bits
