@@ -158,11 +158,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--true-cfg", type=float, default=SCENES_CALL_DEFAULTS["true_cfg_scale"])
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--csv", type=Path, help="write the table as CSV")
     parser.add_argument("--markdown", type=Path, help="write the table, with date and machine, as markdown")
     options = parser.parse_args(arguments)
 
-    pipe = load_scenes()
+    pipe = load_scenes(dtype=getattr(torch, options.dtype), device=options.device)
     pipe.set_progress_bar_config(disable=True)
     call = dict(SCENES_CALL_DEFAULTS, num_inference_steps=options.steps, true_cfg_scale=options.true_cfg)
     size = (call["width"] // 2, call["height"] // 2)
@@ -232,7 +234,7 @@ def markdown(lines: list[dict[str, Any]], results: dict[str, Any], options: argp
     command = f"python -m benchmarks.consistency --pairs {options.pairs}"
     threads = torch.get_num_threads()
     out = [
-        f"{date.today().isoformat()}, {platform.machine()} CPU, {threads} threads, torch {torch.__version__}, float32; "
+        f"{date.today().isoformat()}, {platform.machine()} CPU, {threads} threads, torch {torch.__version__}, {options.dtype}; "
         f"`{command}`; {options.pairs} prompt/seed pairs, N = {options.steps}, true CFG {options.true_cfg:g}, "
         f"256x256 -> 128x128, r = {ratio:.3f}.",
         "",
