@@ -232,10 +232,12 @@ def _cost(high: float, low: float, ratio: float, steps: int) -> float:
 def markdown(lines: list[dict[str, Any]], results: dict[str, Any], options: argparse.Namespace, ratio: float) -> str:
     """The table with its circumstances, and the paired comparison that decides the default."""
     command = f"python -m benchmarks.consistency --pairs {options.pairs}"
-    threads = torch.get_num_threads()
+    where = (
+        f"{platform.machine()} CPU, {torch.get_num_threads()} threads" if options.device == "cpu" else options.device
+    )
     out = [
-        f"{date.today().isoformat()}, {platform.machine()} CPU, {threads} threads, torch {torch.__version__}, {options.dtype}; "
-        f"`{command}`; {options.pairs} prompt/seed pairs, N = {options.steps}, true CFG {options.true_cfg:g}, "
+        f"{date.today().isoformat()}, {where}, torch {torch.__version__}, {options.dtype}; `{command}`; "
+        f"{options.pairs} prompt/seed pairs, N = {options.steps}, true CFG {options.true_cfg:g}, "
         f"256x256 -> 128x128, r = {ratio:.3f}.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
