@@ -14,7 +14,7 @@ class PlainAttention:
     """FLUX attention written as two matrix products and a softmax.
 
     The backward pass of torch's fused attention is slow on a CPU (a third of a training step here); compiled, this form
-    takes less than half of its time.
+    takes 30% of its time at 128x128 and 60% at 256x256.
     """
 
     def __call__(

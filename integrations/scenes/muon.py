@@ -1,7 +1,7 @@
 """`torch.optim.Muon` with its Newton-Schulz iteration batched over matrices of one shape: the same update, fewer calls.
 
-The stock optimizer orthogonalises one matrix at a time; with some sixty small matrices on a CPU that costs a sixth of a
-training step.
+The stock optimizer orthogonalises one matrix at a time; with some sixty small matrices on a CPU that costs a seventh of
+a training step.
 """
 
 from collections import defaultdict
