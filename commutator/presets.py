@@ -16,7 +16,8 @@ def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
 
     - "paper": arXiv 2604.09227 at N = 30: switch at 10, argmin over the s^2 strided selections, five exact corrections
       with alpha 0.04, the high-resolution schedule kept. For another N the counts keep their proportion.
-    - "matched": block mean (spectral crop where the scale is no whole number), matched time, a short anchored tail.
+    - "matched": spectral crop, matched time, a short tail whose first answers are corrected by the defect measured at
+      the switch. Any scale.
     - "naive": strided downsampling at the paper's switch, nothing else.
     - "direct": no high-resolution evaluation at all: pooled noise on the matched schedule.
 
@@ -30,15 +31,14 @@ def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
     def part(of_thirty: int) -> int:
         return max(1, round(steps * of_thirty / 30))
 
-    smooth = "mean" if scale.denominator == 1 else "spectral"
     if name == "paper":
         guidance = Guidance("exact", steps=part(5), weight=0.04)
         return Plan("paper", part(10), None, "strided", scale, "argmin", time="same", guidance=guidance)
     if name == "matched":
-        guidance = Guidance("anchor", steps=part(4), weight=0.6, decay="linear", reference="head")
-        return Plan("matched", part(6), None, smooth, scale, tail=part(8), guidance=guidance)
+        guidance = Guidance("defect", steps=part(5), weight=1.0, decay="linear")
+        return Plan("matched", part(5), None, "spectral", scale, tail=part(8), guidance=guidance)
     if name == "naive":
         return Plan("naive", part(10), None, "strided", scale, time="same")
     if name == "direct":
-        return Plan("direct", 0, None, smooth, scale)
+        return Plan("direct", 0, None, "spectral", scale)
     raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")

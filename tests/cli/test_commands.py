@@ -131,7 +131,6 @@ MISUSE = [
     ["preview", "a fox", "--size", "12x"],
     ["preview", "a fox", "--scale", "1"],
     ["preview", "a fox", "--preset", "nonsense"],
-    ["preview", "a fox", "--preset", "matched", "--switch", "0"],
     ["preview", "a fox", "--switch", "30"],
     ["preview", "a fox", "--preset", "paper", "--scale", "4/3"],
     ["preview", "a fox", "--device", "toaster"],
