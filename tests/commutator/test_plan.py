@@ -155,7 +155,7 @@ def test_every_preset_leaves_a_tail(name, steps):
 @given(name=st.sampled_from(["matched", "direct"]))
 def test_presets_without_a_family_take_any_scale(name):
     assert preset(name, 30, Fraction(3, 2)).operators() == (SpectralCrop.by(Fraction(3, 2)),)
-    assert preset(name, 30, 2).operators() == (BlockMean(2),)
+    assert preset(name, 30, 2).operators() == (SpectralCrop.by(2),)
 
 
 def test_presets_refuse():
