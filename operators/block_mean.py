@@ -9,9 +9,9 @@ import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array, accumulation_dtype, array_namespace, cast, require_floating
-from .base import LinearOperator
+from .blocks import BlockOperator
 from .config import Config, pair, serialisable, take
-from .shapes import Size, divided, indivisible, multiplied, nearest_divisible
+from .shapes import Size
 from .values import whole_pair
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class BlockMean(LinearOperator):
+class BlockMean(BlockOperator):
     """Average every sy x sx block.
 
     forward   y[i, j] = 1/(sy sx) sum_{a < sy, b < sx} x[sy i + a, sx j + b]      (..., H, W) -> (..., H/sy, W/sx)
@@ -42,26 +42,10 @@ class BlockMean(LinearOperator):
     def gain(self) -> float:
         return 1 / math.sqrt(self.scale[0] * self.scale[1])
 
-    @property
-    def preserves_constants(self) -> bool:
-        return True
-
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         size = self.out_shape(shape)[-2:]
         means = (sparse.kron(sparse.csr_array(sparse.eye(n)), np.full((1, s), 1 / s)) for n, s in zip(size, self.scale))
         return sparse.kron(*means, format="csr")
-
-    def _fault(self, size: Size) -> str | None:
-        return indivisible(size, self.scale)
-
-    def _nearest(self, size: Size) -> tuple[Size, ...]:
-        return nearest_divisible(size, self.scale)
-
-    def _out_size(self, size: Size) -> Size:
-        return divided(size, self.scale)
-
-    def _in_size(self, size: Size) -> Size:
-        return multiplied(size, self.scale)
 
     def _forward(self, x: Array) -> Array:
         require_floating(self, x)

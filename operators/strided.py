@@ -8,9 +8,9 @@ import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array, Namespace, array_namespace
-from .base import LinearOperator
+from .blocks import BlockOperator
 from .config import Config, pair, serialisable, take
-from .shapes import Size, divided, indivisible, multiplied, nearest_divisible
+from .shapes import Size
 from .values import whole, whole_pair
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class StridedSelection(LinearOperator):
+class StridedSelection(BlockOperator):
     """Keep the pixel at `phase` of every sy x sx block.
 
     forward   y[i, j] = x[sy i + py, sx j + px]          (..., H, W) -> (..., H/sy, W/sx)
@@ -54,25 +54,9 @@ class StridedSelection(LinearOperator):
     def gain(self) -> float:
         return 1.0
 
-    @property
-    def preserves_constants(self) -> bool:
-        return True
-
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         size = self.out_shape(shape)[-2:]
         return sparse.kron(*(_selection(n, s, p) for n, s, p in zip(size, self.scale, self.phase)), format="csr")
-
-    def _fault(self, size: Size) -> str | None:
-        return indivisible(size, self.scale)
-
-    def _nearest(self, size: Size) -> tuple[Size, ...]:
-        return nearest_divisible(size, self.scale)
-
-    def _out_size(self, size: Size) -> Size:
-        return divided(size, self.scale)
-
-    def _in_size(self, size: Size) -> Size:
-        return multiplied(size, self.scale)
 
     def _forward(self, x: Array) -> Array:
         (sy, sx), (py, px) = self.scale, self.phase
