@@ -19,6 +19,8 @@ from typing import Any, ClassVar
 
 Array = Any
 
+ROUNDING = 1e-6  # how far beyond the noisy end a time may lie
+
 
 @dataclass(frozen=True)
 class Path(ABC):
@@ -49,11 +51,13 @@ class Path(ABC):
     def output(self, denoised: Array, x: Array, t: float) -> Array:
         """The raw model output that stands for a denoised prediction at `(x, t)`: the inverse of `denoised`."""
 
-    def _check(self, gain: float, t: float, low: float, high: float) -> None:
+    def _checked(self, gain: float, t: float, low: float, high: float) -> float:
+        """The time, on the path: schedulers compute in float32, and their first time may be 1.0000001."""
         if not (math.isfinite(gain) and gain > 0):
             raise ValueError(f"noise gain must be positive and finite, got {gain}")
-        if not low <= t <= high:
+        if not low <= t <= high + ROUNDING:
             raise ValueError(f"time {t} is outside the {self.name} path [{low}, {high}]")
+        return min(t, high)
 
 
 class RectifiedFlow(Path):
@@ -68,7 +72,7 @@ class RectifiedFlow(Path):
         return t
 
     def transport(self, gain: float, t: float) -> tuple[float, float]:
-        self._check(gain, t, 0.0, 1.0)
+        t = self._checked(gain, t, 0.0, 1.0)
         c = (1.0 - t) + gain * t
         return 1.0 / c, gain * t / c
 
@@ -93,7 +97,7 @@ class VarianceExploding(Path):
         return t
 
     def transport(self, gain: float, t: float) -> tuple[float, float]:
-        self._check(gain, t, 0.0, sys.float_info.max)
+        t = self._checked(gain, t, 0.0, sys.float_info.max)
         return 1.0, gain * t
 
     def denoised(self, output: Array, x: Array, t: float) -> Array:
@@ -115,7 +119,7 @@ class VariancePreserving(Path):
         return t
 
     def transport(self, gain: float, t: float) -> tuple[float, float]:
-        self._check(gain, t, 0.0, 1.0)
+        t = self._checked(gain, t, 0.0, 1.0)
         length = math.hypot(self.alpha(t), gain * t)
         return 1.0 / length, gain * t / length  # divided, not scaled: the end t = 1 stays exactly 1
 

@@ -16,20 +16,31 @@ from .call import run
 from .loops import FinishLoop
 from .request import restored
 
+HEADER = {"model": str, "prompt": str, "size": list, "steps": int, "switch": int, "rng_device": str}
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+
 
 def check_tape(preview: Preview, model: str) -> None:
-    """TapeError unless the tape is of this model (its fingerprint), prompt, settings and size."""
-    header = preview.tape.header
-    if header.get("model") != model:
+    """TapeError unless the tape is whole and of this model (its fingerprint), prompt, settings and size."""
+    tape, header = preview.tape, preview.tape.header
+    for key, kind in HEADER.items():
+        if type(header.get(key)) is not kind:
+            raise TapeError(f"the tape's header has no valid {key!r}")
+    if header["rng_device"] not in DEVICES:
+        raise TapeError(f"the tape's generator lived on {header['rng_device']!r}, which is no kind of device")
+    # A coarse head leaves no outputs; any other leaves one per step before the switch, and maybe the switch's own.
+    if tape.recorded not in (0, header["switch"], header["switch"] + 1) or tape.recorded > header["steps"]:
+        raise TapeError(f"the tape holds {tape.recorded} outputs for a switch at step {header['switch']}")
+    if header["model"] != model:
         raise TapeError(
             "the tape was recorded with another model (weights, configuration, dtype or kind of device differ); "
             "load the model that made the sheet"
         )
-    if header.get("prompt") != prompt_hash(preview.call):
+    if header["prompt"] != prompt_hash(preview.call):
         raise TapeError("the tape belongs to another prompt or to other settings than the preview says")
-    if header.get("size") != [preview.call["height"], preview.call["width"]]:
+    if header["size"] != [preview.call.get("height"), preview.call.get("width")]:
         raise TapeError("the tape was recorded at another size than the preview says")
-    if preview.tape.rng is None:
+    if tape.rng is None:
         raise TapeError("the tape holds no generator state: it cannot be finished")
 
 

@@ -117,3 +117,16 @@ def test_a_tail_announces_the_evaluations_it_makes() -> None:
     loop = TailLoop(plan, head, identity((3, 6, 4)), torch.float32, 1.0)
     assert loop.evaluations == evaluation_times(plan, PATH, head.times, 1.0)
     assert len(loop.evaluations) == 4 + 2 + 7  # candidates, corrections, the other steps
+
+
+def test_a_schedule_that_starts_a_rounding_beyond_one() -> None:
+    """float32 shifts make a first sigma of 1.0000001; it is the noisy end, not an error."""
+    shift = 1.5341323270909026
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler.set_timesteps(2)
+    assert float(scheduler.sigmas[0]) > 1.0
+    for operator, scale in (("mean", 2), ("spectral", 2)):
+        for switch in (0, 1):
+            plan = Plan(switch=switch, operator=operator, scale=Fraction(scale))
+            replayed, direct = arrived(plan, plan.operators()[0], 2, torch.float32, shift, seed=1)
+            torch.testing.assert_close(replayed, direct, rtol=2e-5, atol=2e-5)
