@@ -43,6 +43,7 @@ def averaged_flow(run: Path) -> tuple[ScenesFlow, int]:
 
 def save_weights(pipeline: FluxPipeline, folder: Path) -> None:
     """Save in bf16, and name the autoencoder's module in `model_index.json` so that diffusers can import it."""
+    pipeline.vae.register_to_config(_name_or_path="")  # where it was trained is nobody's business
     pipeline.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
     index_path = folder / "model_index.json"
     index = json.loads(index_path.read_text(encoding="utf-8"))
