@@ -25,10 +25,11 @@ def borrowed(pipe: Any) -> Iterator[None]:
             vars(scheduler).clear()
             vars(scheduler).update(of_scheduler)
             pipe.scheduler = scheduler
-            for key in list(vars(pipe)):
-                if key in of_pipe and (key.startswith("_") or key == "encode_prompt"):
+            ours = [k for k in vars(pipe) if k.startswith("_") or k == "encode_prompt"]
+            for key in ours:
+                if key in of_pipe:
                     vars(pipe)[key] = of_pipe[key]
-                elif key not in of_pipe and (key.startswith("_") or key == "encode_prompt"):
+                else:
                     del vars(pipe)[key]
 
 

@@ -13,7 +13,19 @@ from typing import Any
 
 import torch
 
-from ...commutator import Advance, Enter, Evaluate, Head, Plan, Query, RectifiedFlow, TapeError, evaluation_times, tail
+from ...commutator import (
+    Advance,
+    Enter,
+    Evaluate,
+    Head,
+    Plan,
+    Query,
+    RectifiedFlow,
+    TapeError,
+    evaluation_times,
+    tail,
+    tail_times,
+)
 from ...commutator import head as head_of
 from .gate import Gate
 from .layout import Layout
@@ -166,8 +178,6 @@ def replay(
     For FlowMatchEuler, which has no memory, this state is the transported state (exactly for selections, to rounding
     for means) and the schedule's position is all that the tail needs; a multistep solver gets its history.
     """
-    from ...commutator import tail_times
-
     move, times = request.transport, head.times
     sigmas = [move.moved(t) for t in times[: plan.switch]] + tail_times(move, times, plan.switch, plan.tail)
     device, train = scheduler.sigmas.device, scheduler.config.num_train_timesteps

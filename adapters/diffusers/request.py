@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -114,7 +113,7 @@ def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction,
 
 def check_size(unit: int, scale: Fraction, height: int, width: int, name: str) -> None:
     """Both resolutions must be whole multiples of the pipeline's unit; UnsupportedError names the nearest such size."""
-    step = unit * scale.numerator // math.gcd(1, scale.denominator)
+    step = unit * scale.numerator  # the fraction is in lowest terms: only then is side / scale a multiple of unit
     if height > 0 and width > 0 and height % step == 0 and width % step == 0:
         return
     near = " or ".join(f"{w}x{h}" for w, h in _nearest(width, height, step))

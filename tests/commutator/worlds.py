@@ -11,22 +11,14 @@ from commutant.commutator import PATHS, Head, Plan, Query, head
 from commutant.commutator.euler import euler_step
 from commutant.operators import BlockMean, SpectralCrop, StridedSelection
 
+from ..operators.laws import relative as relative
+
 SELECTIONS = [op for scale in (2, 3) for op in StridedSelection.family(scale)]
 SMOOTH = [BlockMean(2), BlockMean(3), SpectralCrop.by(2), SpectralCrop.by(Fraction(4, 3)), SpectralCrop((5, 7))]
 SIDE = 12  # divisible by every scale above
 
 seeds = st.integers(0, 2**32 - 1)
 paths = st.sampled_from(sorted(PATHS.values(), key=lambda p: p.name))
-
-
-def relative(a: Any, b: Any) -> float:
-    """Largest difference of two arrays in units of the larger one; infinite where shapes differ or nan appears."""
-    a, b = np.asarray(a), np.asarray(b)
-    if a.shape != b.shape:
-        return np.inf
-    scale = max(np.abs(a).max(initial=0), np.abs(b).max(initial=0), 1e-30)
-    error = np.abs(a - b).max(initial=0) / scale
-    return float(error) if np.isfinite(error) else np.inf
 
 
 def same_bits(a: Any, b: Any) -> bool:
