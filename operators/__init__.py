@@ -12,21 +12,28 @@
 any smaller size. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit white noise.
 """
 
+from .adjoint import Adjoint
 from .base import LinearOperator
 from .block_mean import BlockMean
 from .composed import Composed
+from .noise import ConditionalUpsampling, NoisePartner
 from .scaled import Scaled, Whitened
 from .shapes import ShapeError
 from .spectral import SpectralCrop
 from .strided import StridedSelection
+from .translate import Translate
 
 __all__ = [
+    "Adjoint",
     "BlockMean",
     "Composed",
+    "ConditionalUpsampling",
     "LinearOperator",
+    "NoisePartner",
     "Scaled",
     "ShapeError",
     "SpectralCrop",
     "StridedSelection",
+    "Translate",
     "Whitened",
 ]

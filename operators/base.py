@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .composed import Composed
+    from .noise import NoisePartner
     from .scaled import Scaled
 
 
@@ -28,7 +29,8 @@ class LinearOperator(ABC):
 
     dtype, device and array library are kept, and torch differentiates through both directions. Operators are
     immutable and compare by value. A new one defines `_fault`, `_out_size`, `_forward`, `_adjoint` and, where they
-    hold, `_in_size`, `gain`, `preserves_constants`; `_config` and `_from_config` let it be saved.
+    hold, `_in_size`, `gain`, `preserves_constants`, `keeps_size`, `coverage`, `on_cells`, `noise_partner`; `_config`
+    and `_from_config` let it be saved.
     """
 
     _infix: ClassVar[bool] = False  # whether the repr needs brackets inside a larger expression
@@ -93,14 +95,38 @@ class LinearOperator(ABC):
         self.out_shape(shape)
         return self.gain
 
-    def noise_partner(self) -> "LinearOperator":
-        """The operator that carries unit white noise to unit white noise: A / g, or A itself when g = 1.
+    def noise_partner(self) -> "LinearOperator | NoisePartner":
+        """What carries unit white noise to unit white noise along with the signal.
 
-        Raises ValueError for an operator that is not isotropic: its noise needs a map of its own.
+        An isotropic operator gives a linear operator, A / g, or itself when g = 1: call it with the noise. Any other
+        gives a `NoisePartner`: call it with the noise and a seed for the fresh noise it needs. Raises ValueError for
+        an operator that has none.
         """
         from .scaled import Whitened
 
         return self if self.gain == 1 else Whitened(self)
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether the output has the size of the input, whatever it is (or as many pixels, after a quarter turn)."""
+        return False
+
+    def coverage(self, shape: Sequence[int]) -> np.ndarray:
+        """How much of each output pixel was seen in an input of `shape`: float64 (h, w) from 0 (made up) to 1."""
+        return np.ones(self.out_shape(shape)[-2:])
+
+    def on_cells(self, pixels: int) -> "LinearOperator":
+        """The same map of the scene on a grid whose cells are `pixels` wide, for example latents of an image.
+
+        Raises ValueError where there is none, with the nearest that there is.
+        """
+        raise ValueError(f"{self!r} has no counterpart on a coarser grid")
+
+    def transposed(self, shape: Size | None = None) -> "LinearOperator":
+        """A^T as an operator, `a.transposed()(y)` = a.adjoint(y); `shape` (H, W) where `in_shape` cannot tell it."""
+        from .adjoint import Adjoint
+
+        return Adjoint(self, shape)
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         """A on flattened images of `shape` as a float64 sparse matrix, one row per output pixel."""

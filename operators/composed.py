@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array
@@ -14,6 +15,8 @@ from .shapes import Size
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .noise import NoisePartner
 
 
 @serialisable
@@ -55,6 +58,30 @@ class Composed(LinearOperator):
         self.out_shape(shape)
         gains = [f.noise_gain(s) for f, s in self._stages(size)]
         return None if None in gains else math.prod(g for g in gains if g is not None)
+
+    @property
+    def keeps_size(self) -> bool:
+        return all(f.keeps_size for f in self.factors)
+
+    def noise_partner(self) -> "LinearOperator | NoisePartner":
+        if self.isotropic:
+            return super().noise_partner()
+        from .noise import PartnersInTurn
+
+        return PartnersInTurn(self, tuple(f.noise_partner() for f in reversed(self.factors)))
+
+    def coverage(self, shape: Sequence[int]) -> np.ndarray:
+        _, size = self._split(shape)
+        self.out_shape(shape)
+        seen = np.ones(size)
+        for factor, at in self._stages(size):
+            # What a factor makes of a half-seen pixel: its own weights, as far as they are an average.
+            carried = np.clip(factor(seen), 0.0, 1.0) if factor.preserves_constants else factor.coverage(at)
+            seen = np.minimum(carried, factor.coverage(at))
+        return seen
+
+    def on_cells(self, pixels: int) -> LinearOperator:
+        return Composed(*(f.on_cells(pixels) for f in self.factors))
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         _, size = self._split(shape)

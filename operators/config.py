@@ -50,6 +50,20 @@ def integer(field: str, value: object, low: int) -> int:
     return value
 
 
+def signed(field: str, value: object) -> int:
+    """A JSON integer of at most MAX_INTEGER either way."""
+    if type(value) is not int or abs(value) > MAX_INTEGER:
+        raise ValueError(f"{field} must be an integer from -{MAX_INTEGER} to {MAX_INTEGER}, not {type(value).__name__}")
+    return value
+
+
+def text(field: str, value: object) -> str:
+    """A short JSON string."""
+    if type(value) is not str or len(value) > 64:
+        raise ValueError(f"{field} must be a short string, not {type(value).__name__}")
+    return value
+
+
 def pair(field: str, value: object, low: int) -> tuple[int, int]:
     """A JSON list of two integers, each in [low, MAX_INTEGER]."""
     if not isinstance(value, list | tuple) or len(value) != 2:

@@ -1,10 +1,12 @@
 """Multiples of an operator: by a number, or by what brings its noise to unit variance."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array
@@ -15,12 +17,24 @@ from .shapes import Size
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .noise import NoisePartner
+
 
 @dataclass(frozen=True, repr=False)
 class _Around(LinearOperator):
     """An operator with the sizes of another."""
 
     operator: LinearOperator
+
+    @property
+    def keeps_size(self) -> bool:
+        return self.operator.keeps_size
+
+    def coverage(self, shape: Sequence[int]) -> np.ndarray:
+        return self.operator.coverage(shape)
+
+    def on_cells(self, pixels: int) -> LinearOperator:
+        return dataclasses.replace(self, operator=self.operator.on_cells(pixels))
 
     def _fault(self, size: Size) -> str | None:
         return self.operator._fault(size)
@@ -64,6 +78,10 @@ class Scaled(_Around):
     @property
     def preserves_constants(self) -> bool:
         return self.factor == 1 and self.operator.preserves_constants
+
+    def noise_partner(self) -> "LinearOperator | NoisePartner":
+        # A factor leaves white noise to its partner; its sign could go either way, and stays with isotropic ones.
+        return super().noise_partner() if self.isotropic else self.operator.noise_partner()
 
     def noise_gain(self, shape: Sequence[int]) -> float | None:
         inner = self.operator.noise_gain(shape)

@@ -5,14 +5,21 @@ from fractions import Fraction
 from numbers import Rational
 
 
-def whole(name: str, value: object, low: int) -> int:
-    """An integer of at least `low`; numpy integers will do, booleans and floats will not."""
+def whole(name: str, value: object, low: int | None = None) -> int:
+    """An integer, of at least `low`; numpy integers will do, booleans and floats will not."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number = operator.index(value)  # type: ignore[call-overload]
-    if number < low:
+    if low is not None and number < low:
         raise ValueError(f"{name} must be at least {low}, not {number}")
     return number
+
+
+def choice(name: str, value: object, options: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str) or value not in options:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, not {value!r}")
+    return value
 
 
 def whole_pair(name: str, value: object, low: int) -> tuple[int, int]:

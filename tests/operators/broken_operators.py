@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from commutant.operators import BlockMean, LinearOperator, StridedSelection
+from commutant.operators import BlockMean, LinearOperator, StridedSelection, Translate
+from commutant.operators.noise.band import FreshBand
 
 
 class AdjointWithoutItsFactor(BlockMean):
@@ -111,3 +112,20 @@ class WrongScipyForm(BlockMean):
 class LoudPartner(BlockMean):
     def noise_partner(self):
         return self
+
+
+class CoversTooMuch(BlockMean):
+    def coverage(self, shape):
+        return super().coverage(shape) * 2
+
+
+class CopiesIntoTheBand(Translate):
+    """Fills the uncovered band of the noise with copies, which are no longer independent of what they copy."""
+
+    def noise_partner(self):
+        return _Copies(self)
+
+
+class _Copies(FreshBand):
+    def _combined(self, noise, fresh):
+        return self.operator(noise)

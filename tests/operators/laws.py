@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from commutant import operators
-from commutant.operators import LinearOperator
+from commutant.operators import LinearOperator, NoisePartner
 
 TOLERANCE = 1e-11  # float64, images of at most a few hundred pixels
 ALPHA = 1e-5  # false-alarm rate of one noise report: a sound operator fails once in 100,000 seeds
@@ -99,12 +99,30 @@ def scipy_form(op, size, rng) -> float:
 
 
 def noise_partner_is_white(op, size, rng) -> float:
-    """The noise partner of an isotropic operator has gain 1, and is the operator itself if that has gain 1."""
-    if not op.isotropic:
-        return 0.0
+    """What the noise partner makes of white noise is white, exactly: its joint Gram matrix is the identity.
+
+    For an isotropic operator the partner is linear with gain 1, and the operator itself if that has gain 1.
+    """
     partner = op.noise_partner()
+    if isinstance(partner, NoisePartner):
+        return relative(joint_gram(partner, size), np.eye(np.prod(op.out_shape(size))))
     same = float((partner is op) != (op.gain == 1))
     return max(same, abs(partner.noise_gain(size) - 1), gram(partner, size, rng))
+
+
+def joint_gram(partner: NoisePartner, size) -> np.ndarray:
+    """M M^T + F F^T of a partner `M noise + F fresh`."""
+    pixels, count = size[0] * size[1], partner.fresh_shape(size)[-1]
+    joint = np.eye(pixels + count)
+    out = partner.combined(joint[:, :pixels].reshape(-1, *size), joint[:, pixels:])
+    columns = out.reshape(len(joint), -1)
+    return columns.T @ columns
+
+
+def coverage(op, size, rng) -> float:
+    """A map of the output, from 0 to 1."""
+    seen = op.coverage(size)
+    return float(seen.shape != op.out_shape(size) or seen.min() < 0 or seen.max() > 1)
 
 
 def saved_form(op, size, rng) -> float:
@@ -129,6 +147,7 @@ LAWS = [
     shapes_as_announced,
     scipy_form,
     noise_partner_is_white,
+    coverage,
     saved_form,
     readable_repr,
 ]
@@ -176,7 +195,8 @@ class NoiseReport:
 
 def noise(op, size, rng, images: int = 256) -> NoiseReport:
     """Map white unit noise through `op`, a noise partner, and question the result."""
-    out = op(rng.normal(size=(images, *size)))
+    drawn = rng.normal(size=(images, *size))
+    out = op(drawn, rng) if isinstance(op, NoisePartner) else op(drawn)
     n = out.size
     chi = stats.chi2(n).cdf(np.square(out).sum())
     lags = (out[..., 1:, :] * out[..., :-1, :], out[..., 1:] * out[..., :-1])

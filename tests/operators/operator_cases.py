@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from commutant.operators import BlockMean, SpectralCrop, StridedSelection
+from commutant.operators import BlockMean, SpectralCrop, StridedSelection, Translate
 
 CASES: dict[str, st.SearchStrategy] = {}
 
@@ -81,3 +81,28 @@ def whitened(draw):
 def whitened_by_a_gain_that_depends_on_the_size(draw):
     target, more = draw(pairs(1, 5)), draw(pairs(0, 5))
     return SpectralCrop(target).noise_partner(), (target[0] + more[0], target[1] + more[1])
+
+
+@case
+def translate(draw):
+    dx, dy = draw(st.integers(-4, 4)), draw(st.integers(-4, 4))
+    more = draw(pairs(1, 4))
+    fill = draw(st.sampled_from(["reflect", "edge", "zero"]))
+    return Translate(dx, dy, fill), (abs(dy) + more[0], abs(dx) + more[1])
+
+
+@case
+def adjoint_of_a_mean(draw):
+    return BlockMean(draw(pairs(1, 3))).transposed(), draw(pairs(1, 4))
+
+
+@case
+def adjoint_of_a_spectral_crop(draw):
+    target, more = draw(pairs(1, 5)), draw(pairs(0, 5))
+    return SpectralCrop(target).transposed((target[0] + more[0], target[1] + more[1])), target
+
+
+@case
+def composed_with_a_translation(draw):
+    move = Translate(draw(st.integers(-2, 2)), draw(st.integers(-2, 2)), "edge")
+    return BlockMean(2) @ move @ BlockMean((1, 2)).transposed(), (2 * draw(st.integers(2, 3)), draw(st.integers(2, 3)))

@@ -22,6 +22,8 @@ FAULTS = [
     (laws.shapes_as_announced, broken.AnnouncesTooMuch(2)),
     (laws.scipy_form, broken.WrongScipyForm((2, 3))),
     (laws.noise_partner_is_white, broken.LoudPartner(2)),
+    (laws.noise_partner_is_white, broken.CopiesIntoTheBand(3, 0)),
+    (laws.coverage, broken.CoversTooMuch(2)),
     (laws.saved_form, broken.ForgetsItsPhase(2, 3)),
     (laws.readable_repr, broken.MumblesItsRepr(2, 3)),
 ]
