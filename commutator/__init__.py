@@ -3,10 +3,13 @@
 from .condition import commutator, commutator_norm, sample_norm
 from .fields import Field, GaussianField, GaussianMixtureField, StationaryGaussianField
 from .guidance import Guidance
+from .manipulation import Manipulation
+from .motion import Motion
 from .path import PATHS, Path, RectifiedFlow, VarianceExploding, VariancePreserving
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
-from .preview import Advance, Enter, Evaluate, Head, Query, evaluation_times, head, tail
+from .preview import evaluation_times, head, tail
+from .requests import Advance, Enter, Evaluate, Head, Query
 from .schedule import tail_times
 from .tape import Tape, TapeError
 from .transport import PerSample, Transport
@@ -23,6 +26,8 @@ __all__ = [
     "GaussianMixtureField",
     "Guidance",
     "Head",
+    "Manipulation",
+    "Motion",
     "Path",
     "PerSample",
     "Plan",

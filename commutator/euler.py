@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from .fields import Field
+from .manipulation import Manipulation
+from .motion import Motion
 from .path import Path
 from .plan import Plan
-from .preview import Advance, Conversation, Enter, Evaluate, Head, Query, head, tail
+from .preview import head, tail
+from .requests import Advance, Conversation, Enter, Evaluate, Head, Query
 from .schedule import tail_times
 from .transport import Transport
 
@@ -51,10 +54,20 @@ def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[
     """
     if plan.head_steps is not None and len(times) != plan.head_steps + 1:
         raise ValueError(f"the plan's head runs on {plan.head_steps} steps, got a schedule of {len(times) - 1}")
-    recorded, high, _, _ = _drive(head(plan, times, Query(noise, times[0])), plan, path, field, times)
-    _, low, latent, transport = _drive(tail(plan, path, recorded), plan, path, field, times)
-    assert transport is not None, "a tail always enters low resolution"
+    recorded, high, _, _ = _drive(head(plan, times, Query(noise, times[0])), path, field, times)
+    lows = tail_times(Transport.of(plan.operators()[0], path, noise.shape, plan.time), times, plan.switch, plan.tail)
+    _, low, latent, transport = _drive(tail(plan, path, recorded), path, field, lows)
+    assert isinstance(transport, Transport), "a tail always enters low resolution"
     return Result(latent, recorded, high, low, transport)
+
+
+def move(
+    manipulation: Manipulation, path: Path, field: Field, noise: Array, times: Sequence[float], seeds: Sequence[int]
+) -> Array:
+    """The end state of a run from `noise` that is moved as `manipulation` says; raises ValueError as that does."""
+    recorded = _recorded(manipulation.switch, path, field, noise, times)
+    _, _, latent, _ = _drive(manipulation.moved(path, recorded, seeds), path, field, times[manipulation.switch :])
+    return latent
 
 
 def finish(path: Path, field: Field, noise: Array, times: Sequence[float], outputs: Sequence[Array] = ()) -> Array:
@@ -66,8 +79,20 @@ def finish(path: Path, field: Field, noise: Array, times: Sequence[float], outpu
     return x
 
 
-def replay(transport: Transport, path: Path, recorded: Head) -> Array:
-    """The low-resolution state at the switch, reached by feeding the transported answers to the low-resolution solver.
+def _recorded(switch: int, path: Path, field: Field, noise: Array, times: Sequence[float]) -> Head:
+    """A head with the answer at the switch."""
+    x, states, outputs = noise, [], []
+    for i, t in enumerate(times[: switch + 1]):
+        output = path.output(field.denoised(x, t), x, t)
+        outputs.append(output)
+        if i < switch:
+            states.append(x)
+            x = euler_step(path, output, x, t, times[i + 1])
+    return Head(tuple(times), switch, tuple(states), tuple(outputs), x)
+
+
+def replay(transport: Transport | Motion, path: Path, recorded: Head) -> Array:
+    """The transported state at the switch, reached by feeding the transported answers to the solver.
 
     At matched time it equals `transport.state` at the switch: bit for bit for noise gain 1, to rounding otherwise. At
     the same time (gain other than 1) it does not: there the state is split into signal and noise anew at every time.
@@ -81,13 +106,11 @@ def replay(transport: Transport, path: Path, recorded: Head) -> Array:
 
 
 def _drive(
-    conversation: Conversation, plan: Plan, path: Path, field: Field, times: Sequence[float]
-) -> tuple[Any, int, Array, Transport | None]:
-    """Answer a conversation with Euler steps; returns (its result, evaluations, last state, transport).
-
-    The steps follow `times`, and from `Enter` on the plan's tail on them.
-    """
-    evaluations, step, x, transport = 0, 0, None, None
+    conversation: Conversation, path: Path, field: Field, times: Sequence[float]
+) -> tuple[Any, int, Array, Transport | Motion | None]:
+    """Answer a conversation with Euler steps on `times`; returns (its result, evaluations, last state, transport)."""
+    evaluations, step, x = 0, 0, None
+    transport: Transport | Motion | None = None
     reply: Any = None
     while True:
         try:
@@ -100,7 +123,6 @@ def _drive(
             reply = path.output(field.denoised(request.x, request.t), request.x, request.t)
         elif isinstance(request, Enter):
             transport = request.transport
-            times = tail_times(transport, times, plan.switch, plan.tail)
         elif isinstance(request, Advance):
             x = euler_step(path, request.output, request.x, times[step], times[step + 1])
             step += 1

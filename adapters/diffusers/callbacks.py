@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import UnsupportedError
-from .loops import TailLoop
+from .tail_loop import TailLoop
 
 STATE = "latents"  # the one thing a callback may change: the plan carries states, not the pipeline's other variables
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ...commutator import TapeError
+from ...commutator import Tape, TapeError
 from ..sheet import Cost, Final, Preview
 from .call import run
 from .loops import FinishLoop
@@ -52,12 +52,8 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
     began = time.perf_counter()
     tapes = [p.tape for p in previews]
     first, count = tapes[0], len(tapes)
-    if any(t.recorded != first.recorded or t.header["size"] != first.header["size"] for t in tapes):
-        raise ValueError("previews finished in one batch need tapes of one size and length; use batch_size=1")
-    outputs = [torch.cat([t.outputs[i] for t in tapes]) for i in range(first.recorded)]
-    noise, state = torch.cat([t.noise for t in tapes]), torch.cat([t.state for t in tapes])
-    loop = FinishLoop(outputs, noise, state, first.header["switch"])
-    call = _merged([p.call for p in previews])
+    loop = FinishLoop(*tapes_as_batch(tapes))
+    call = merged([p.call for p in previews])
     generators = [restored(t.rng, t.header["rng_device"]) for t in tapes if t.rng is not None]
     call["generator"] = generators[0] if count == 1 else generators
     if output_type is not None:
@@ -84,7 +80,17 @@ def prompt_hash(call: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=lambda v: type(v).__name__).encode()).hexdigest()
 
 
-def _merged(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def tapes_as_batch(tapes: Sequence[Tape]) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, int]:
+    """(outputs, noise, state at the switch, switch) of tapes of one size and length; ValueError for others."""
+    first = tapes[0]
+    if any(t.recorded != first.recorded or t.header["size"] != first.header["size"] for t in tapes):
+        raise ValueError("previews finished in one batch need tapes of one size and length; use batch_size=1")
+    outputs = [torch.cat([t.outputs[i] for t in tapes]) for i in range(first.recorded)]
+    noise, state = torch.cat([t.noise for t in tapes]), torch.cat([t.state for t in tapes])
+    return outputs, noise, state, first.header["switch"]
+
+
+def merged(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One batched call from single ones that differ in nothing but the prompt."""
     out = dict(calls[0])
     if len(calls) == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,9 @@ from .callbacks import for_head, for_tail
 from .errors import InterruptedByUser, UnsupportedError
 from .finishing import prompt_hash
 from .layout import Layout, positions
-from .loops import PATH, HeadLoop, ProbeLoop, TailLoop
+from .loops import PATH, HeadLoop, ProbeLoop
 from .request import Request
+from .tail_loop import Course, TailLoop
 
 
 @dataclass
@@ -51,7 +52,8 @@ class Maker:
         parts = [indices[at : at + self.head_batch_size] for at in range(0, len(indices), self.head_batch_size)]
         loops = [self._head(part) for part in parts]
         heads = [loop.recorded for loop in loops]
-        tail = TailLoop(plan, _collated(heads, high), low, heads[0].state.dtype, gain)
+        joined = collated(heads, high)
+        tail = TailLoop(Course.of_plan(plan, joined, gain), joined, low, heads[0].state.dtype)
         images = self._tail(indices, tail, low_height, low_width)
 
         cost = _cost(loops, tail, plan, request.steps, len(indices), time.perf_counter() - began)
@@ -99,12 +101,8 @@ class Maker:
 
     def _layout(self, height: int, width: int) -> Layout:
         if (height, width) not in self.layouts:
-            loop, name = ProbeLoop(), type(self.pipe).__name__
-            call = self.request.batch([0], height=height, width=width, output_type="latent", callback_on_step_end=None)
-            _, drawn = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo, noise=positions)
-            if loop.sample is None or drawn is None or drawn.shape is None:
-                raise UnsupportedError(f"{name} draws no noise that previews could follow")
-            self.layouts[height, width] = Layout.probed(drawn.shape, loop.sample, name)
+            call = self.request.batch([0], height=height, width=width)
+            self.layouts[height, width] = probed_layout(self.pipe, self.request.family.denoiser, call, self.memo)
         return self.layouts[height, width]
 
     def _tape(self, index: int, head: Head, b: int) -> Tape:
@@ -124,6 +122,16 @@ class Maker:
         }
         noise, state = head.noise[b : b + 1].cpu(), head.state[b : b + 1].cpu()
         return Tape(outputs, noise, state, head.times, header, request.rng[index])
+
+
+def probed_layout(pipe: Any, denoiser: str, call: Mapping[str, Any], memo: dict[Any, Any] | None = None) -> Layout:
+    """How the pipeline arranges the latents of `call` (one image). UnsupportedError where that cannot be told."""
+    loop, name = ProbeLoop(), type(pipe).__name__
+    plain = {**call, "output_type": "latent", "callback_on_step_end": None}
+    _, drawn = run(pipe, denoiser, plain, loop, memo=memo, noise=positions)
+    if loop.sample is None or drawn is None or drawn.shape is None:
+        raise UnsupportedError(f"{name} draws no noise that previews could follow")
+    return Layout.probed(drawn.shape, loop.sample, name)
 
 
 def _cost(loops: Sequence[HeadLoop], tail: TailLoop, plan: Plan, steps: int, count: int, seconds: float) -> Cost:
@@ -152,7 +160,7 @@ def _fitting_gain(plan: Plan, high: Layout, low: Layout) -> float:
     return Transport.of(operator, PATH, shape, plan.time).gain
 
 
-def _collated(heads: Sequence[Head], layout: Layout) -> Head:
+def collated(heads: Sequence[Head], layout: Layout) -> Head:
     """Heads recorded in the solver's layout as one batch of spatial arrays."""
 
     def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

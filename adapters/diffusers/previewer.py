@@ -6,15 +6,21 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
-from ...commutator import DEFAULT_PRESET, Plan, preset
+from ...commutator import DEFAULT_PRESET, Guidance, Plan, preset
+from ...operators import LinearOperator
 from ..sheet import Final, Preview, Sheet
 from .errors import InterruptedByUser, UnsupportedError
 from .families import family_of
 from .fingerprint import fingerprint
 from .finishing import check_tape, finish_batch
 from .layout import Layout
-from .making import Maker
+from .making import Maker, probed_layout
 from .request import Request, checked
+from .transforming import Move, move_batch
+
+# Where and how an image is moved unless said otherwise: the best compromise of docs/manipulation.md.
+MOVE_AT = 0.4  # of the steps
+MOVE_GUIDANCE = Guidance("anchor", steps=5, weight=1.0, decay="linear")
 
 
 class Previewer:
@@ -135,6 +141,76 @@ class Previewer:
                 finals += finish_batch(self.pipe, family.denoiser, part, output_type)
                 bar.update(len(part))
         return finals
+
+    def transform(
+        self,
+        previews: Preview | Sequence[Preview],
+        operator: LinearOperator,
+        *,
+        at: int | None = None,
+        guidance: Guidance | None = MOVE_GUIDANCE,
+        seed: int = 0,
+        output_type: str | None = None,
+    ) -> Any:
+        """The final image of one preview, or of each of several, moved by `operator` while it forms.
+
+        Not a resampled picture: the run is moved at step `at` and continued at full resolution, so that what comes into
+        view, and the detail, is the model's own. Arguments and errors as for `moved`.
+        """
+        items = [previews] if isinstance(previews, Preview) else previews
+        finals = self.moved(items, operator, at=at, guidance=guidance, seed=seed, output_type=output_type)
+        return finals[0].image if isinstance(previews, Preview) else [final.image for final in finals]
+
+    def moved(
+        self,
+        previews: Sequence[Preview],
+        operator: LinearOperator,
+        *,
+        at: int | None = None,
+        guidance: Guidance | None = MOVE_GUIDANCE,
+        seed: int = 0,
+        batch_size: int = 1,
+        output_type: str | None = None,
+        progress: bool = False,
+    ) -> list[Final]:
+        """As `transform`, with the counted cost of each.
+
+        Args:
+            operator: keeps the size, in pixels of the final: Translate, Roll, Flip, Warp, Affine, Homography, or a
+                composition. It acts on latents, so translations are whole latent cells (usually 8 pixels).
+            at: the step D that the run is moved at; a quarter of the steps unless given. Early: new content is free
+                to form; late: closer to the moved image. Steps before it come from the tape as far as it was recorded.
+            guidance: corrections after the switch, or None. seed: of the fresh noise for what comes into view.
+
+        Raises:
+            UnsupportedError: before any evaluation, for an operator that has no counterpart on the latents.
+            TapeError: as `finish`. ValueError: `at` outside the run.
+        """
+        family, model = family_of(self.pipe), self.fingerprint
+        finals: list[Final] = []
+        for preview in previews:
+            check_tape(preview, model)
+        moves = [_move(preview, operator, at, guidance, seed) for preview in previews]
+        layouts = [self._layout_of(preview) for preview in previews]
+        for preview, move, layout in zip(previews, moves, layouts):
+            move.on(layout, preview.tape.header)  # refused before any of them is made
+        with _bar("transforms", len(previews), progress) as bar:
+            for start in range(0, len(previews), batch_size):
+                part = previews[start : start + batch_size]
+                finals += move_batch(self.pipe, family.denoiser, part, moves[start], layouts[start], output_type)
+                bar.update(len(part))
+        return finals
+
+    def _layout_of(self, preview: Preview) -> Layout:
+        height, width = preview.tape.header["size"]
+        if (height, width) not in self._layouts:
+            self._layouts[height, width] = probed_layout(self.pipe, family_of(self.pipe).denoiser, preview.call)
+        return self._layouts[height, width]
+
+
+def _move(preview: Preview, operator: LinearOperator, at: int | None, guidance: Guidance | None, seed: int) -> Move:
+    steps = preview.tape.header["steps"]
+    return Move(operator, max(1, round(steps * MOVE_AT)) if at is None else at, guidance, seed)
 
 
 def _check_plan(plan: Plan, request: Request) -> None:

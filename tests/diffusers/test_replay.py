@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commutant.adapters.diffusers.layout import Layout
-from commutant.adapters.diffusers.loops import PATH, TailLoop, replay
-from commutant.commutator import Enter, Head, Plan, Transport, evaluation_times, preset
+from commutant.adapters.diffusers.loops import PATH
+from commutant.adapters.diffusers.tail_loop import Course, TailLoop, replay
+from commutant.commutator import Head, Plan, Transport, evaluation_times, preset
 from commutant.operators import StridedSelection
 
 GRID = (3, 12, 8)
@@ -50,7 +51,8 @@ def arrived(plan: Plan, operator, steps: int, dtype: torch.dtype, shift: float, 
     def real(output, t, state):
         return scheduler.step(output, t, state, return_dict=False)[0]
 
-    replayed = replay(Enter(transport), head, plan, low, dtype, scheduler, real)
+    sigmas = Course.of_plan(plan, head, transport.gain).schedule(transport)
+    replayed = replay(transport, head, sigmas, low, dtype, scheduler, real)
     direct = low.solver(transport.state(head.state, head.times[plan.switch]), dtype)
     assert scheduler.step_index == (plan.switch or None)
     return replayed, direct
@@ -114,7 +116,7 @@ def test_a_tail_announces_the_evaluations_it_makes() -> None:
     plan = preset("paper", 12)
     head = recorded(scheduler, 12, plan.high_evaluations, torch.float32, 0)
     head = Head(head.times, plan.switch, head.states[: plan.switch], head.outputs, head.states[plan.switch])
-    loop = TailLoop(plan, head, identity((3, 6, 4)), torch.float32, 1.0)
+    loop = TailLoop(Course.of_plan(plan, head, 1.0), head, identity((3, 6, 4)), torch.float32)
     assert loop.evaluations == evaluation_times(plan, PATH, head.times, 1.0)
     assert len(loop.evaluations) == 4 + 2 + 7  # candidates, corrections, the other steps
 

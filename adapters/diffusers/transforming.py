@@ -1,0 +1,117 @@
+"""Moved, turned and warped images: a recorded run retraced to a step, moved there, and continued."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...commutator import Guidance, Manipulation
+from ...operators import LinearOperator, ShapeError
+from ..sheet import Cost, Final, Preview
+from .call import run
+from .callbacks import for_tail
+from .errors import InterruptedByUser, UnsupportedError
+from .finishing import merged, tapes_as_batch
+from .layout import Layout
+from .loops import RetraceLoop
+from .making import collated
+from .request import restored
+from .tail_loop import Course, TailLoop
+
+
+@dataclass(frozen=True)
+class Move:
+    """What `Previewer.transform` does to images.
+
+    Attributes:
+        operator: in pixels of the final image. at: the step D from which on the run is moved.
+        guidance: corrections after it. seed: of the fresh noise, for what comes into view.
+    """
+
+    operator: LinearOperator
+    at: int
+    guidance: Guidance | None
+    seed: int
+
+    def on(self, layout: Layout, header: Mapping[str, Any]) -> Manipulation:
+        """The same on the latents of the run that a tape's header describes.
+
+        Raises UnsupportedError where the operator has no counterpart there, changes the size, or has no noise partner.
+        """
+        (height, width), steps = header["size"], header["steps"]
+        if not 0 <= self.at < steps:
+            raise ValueError(f"at={self.at}: the step to move the image at must lie in 0..{steps - 1}")
+        rows, columns = layout.grid[-2:]
+        pixels = height // rows
+        if rows * pixels != height or columns * pixels != width:
+            raise UnsupportedError(f"latents of {rows}x{columns} cells do not tile an image of {height}x{width} pixels")
+        try:
+            # Images of the operator's own size only: a flow knows its size in pixels.
+            made = self.operator.out_shape((height, width))
+            operator = self.operator.on_cells(pixels)
+            kept = operator.out_shape(layout.grid) == layout.grid and made == (height, width)
+            operator.noise_partner()
+        except (ShapeError, ValueError) as error:
+            raise UnsupportedError(str(error)) from error
+        if not kept:
+            raise UnsupportedError(f"{self.operator!r} changes the size of the image; a transform keeps it")
+        return Manipulation(operator, self.at, self.guidance)
+
+
+def move_batch(
+    pipe: Any, denoiser: str, previews: Sequence[Preview], move: Move, layout: Layout, output_type: str | None
+) -> list[Final]:
+    """Some previews' images, moved, in one batch.
+
+    Raises ValueError for previews that cannot share a call; TapeError as `RetraceLoop` does.
+    """
+    began = time.perf_counter()
+    batch = tapes_as_batch([p.tape for p in previews])
+    call, count, header = merged([p.call for p in previews]), len(previews), previews[0].tape.header
+    manipulation = move.on(layout, header)
+
+    retrace = RetraceLoop(*batch, until=move.at, reference=manipulation.needs_reference)
+    run(pipe, denoiser, call | {"generator": _generators(previews), "output_type": "latent"}, retrace)
+    if retrace.head is None:
+        raise InterruptedByUser
+    head = collated([retrace.head], layout)
+    seeds = [move.seed if p.seed is None else _joined(move.seed, p.seed) for p in previews]
+    tail = TailLoop(Course.of_manipulation(manipulation, head, seeds), head, layout, retrace.head.state.dtype)
+    images = _continued(pipe, denoiser, call, tail, move, output_type)
+
+    high = round((retrace.gate.rows + tail.gate.rows) / count)
+    per_evaluation = tail.gate.rows / len(tail.evaluations) / count
+    seconds = (retrace.gate.seconds + tail.gate.seconds) / count
+    cost = Cost(high, 0, round(header["steps"] * per_evaluation), seconds, 0.0, (time.perf_counter() - began) / count)
+    return [Final(image, cost) for image in images]
+
+
+def _continued(
+    pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop, move: Move, output_type: str | None
+) -> Any:
+    def noise(shape: tuple[int, ...]) -> torch.Tensor:
+        return loop.first_state()
+
+    changes: dict[str, Any] = {"num_inference_steps": len(loop.evaluations), **for_tail(call, loop, move.at)}
+    if "sigmas" in call:
+        changes["sigmas"] = None
+    if output_type is not None:
+        changes["output_type"] = output_type
+    out, _ = run(pipe, denoiser, {**call, **changes}, loop, noise=noise)
+    if not loop.complete:
+        raise InterruptedByUser
+    return out.images
+
+
+def _generators(previews: Sequence[Preview]) -> Any:
+    made = [restored(p.tape.rng, p.tape.header["rng_device"]) for p in previews if p.tape.rng is not None]
+    return made[0] if len(made) == 1 else made
+
+
+def _joined(seed: int, image: int) -> int:
+    """One seed from two, so that images moved together get fresh noise of their own."""
+    return (seed << 64) + image

@@ -1,0 +1,73 @@
+"""Translating, turning and warping a generated image, as a conversation without any framework.
+
+The same plan as a preview's, with an operator that keeps the resolution: a recorded head, a motion, a guided tail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..operators import LinearOperator
+from .guidance import Guidance
+from .guiding import guided, guided_times
+from .motion import Motion
+from .path import Path
+from .requests import Evaluate, Head, Request
+from .schedule import require_switch
+
+
+@dataclass(frozen=True)
+class Manipulation:
+    """How an image is moved: by what, from which step on, with which guidance.
+
+    Args:
+        operator: keeps the resolution and has a noise partner; on latent cells.
+        switch: D, the step at which the recorded run is moved; what the model has answered by then moves along, what it
+            answers later is new. Early: more freedom, plausible new content; late: closer to the moved image.
+        guidance: corrections after the switch, scaled by how much of each cell the operator has seen; or None. Its
+            reference is the answer at the switch.
+
+    Raises ValueError for values outside these.
+    """
+
+    operator: LinearOperator
+    switch: int
+    guidance: Guidance | None = None
+
+    def __post_init__(self) -> None:
+        if self.switch < 0:
+            raise ValueError(f"switch must not be negative, got {self.switch}")
+        if self.guidance is not None and self.guidance.reference != "switch":
+            raise ValueError("the guidance of a manipulation needs reference='switch', the answer at its switch")
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the recorded head must hold the answer at the switch itself."""
+        return self.guidance is not None
+
+    def evaluation_times(self, times: Sequence[float]) -> list[float]:
+        """The times of all `Evaluate` requests that `moved` will make, in order."""
+        require_switch(times, self.switch)
+        return guided_times(self.guidance, times[self.switch :])
+
+    def moved(self, path: Path, recorded: Head, seeds: Sequence[int]) -> Generator[Request, Any, None]:
+        """Carry a recorded head along the operator and run the rest; `seeds`, one per sample, for fresh noise.
+
+        Raises ValueError where the head was recorded to another step, or as `Motion.of` does.
+        """
+        if recorded.switch != self.switch or (self.needs_reference and recorded.reference is None):
+            raise ValueError(f"the manipulation needs a head recorded to step {self.switch}, with the answer there")
+        times = recorded.times[self.switch :]
+        motion = Motion.of(self.operator, path, recorded.noise, recorded.times[0], seeds)
+        y = motion.state(recorded.state, times[0])
+        output = yield Evaluate(y, times[0])
+        yield from guided(self.guidance, path, recorded, motion, times, y, output, self._seen(recorded.state))
+
+    def _seen(self, like: Any) -> Any:
+        """The operator's coverage beside `like`: guidance has nothing to say about what came into view."""
+        from array_api_compat import array_namespace, device
+
+        seen = self.operator.coverage(like.shape)
+        return array_namespace(like).asarray(seen, dtype=like.dtype, device=device(like))
