@@ -71,3 +71,13 @@ class Manipulation:
 
         seen = self.operator.coverage(like.shape)
         return array_namespace(like).asarray(seen, dtype=like.dtype, device=device(like))
+
+
+def move_step(steps: int) -> int:
+    """The step that images are moved at unless said otherwise: 2/5 of the run, measured in docs/manipulation.md."""
+    return round(steps * 2 / 5)
+
+
+def move_guidance(steps: int) -> Guidance:
+    """The guidance of moved images unless said otherwise: the defect at the switch, fading over a third of the run."""
+    return Guidance("defect", max(1, round(steps / 3)), 1.0, "linear")

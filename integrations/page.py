@@ -28,7 +28,11 @@ _RING = (
 
 
 def page(
-    record: SheetRecord, previews: Mapping[int, bytes], finals: Mapping[int, bytes] | None = None, path: str = "sheet"
+    record: SheetRecord,
+    previews: Mapping[int, bytes],
+    finals: Mapping[int, bytes] | None = None,
+    path: str = "sheet",
+    moved: Mapping[str, bytes] | None = None,
 ) -> str:
     """The HTML of a sheet.
 
@@ -37,6 +41,7 @@ def page(
         previews: PNG files by seed; a seed without one gets an empty frame.
         finals: finished PNG files by seed.
         path: the sheet folder as it stands in the finish command.
+        moved: PNG files of moved images by file name.
     """
     finals = finals or {}
     style, script = _asset("page.css"), _asset("page.js")
@@ -44,7 +49,7 @@ def page(
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    cells = "\n".join(_cell(e, previews.get(e.seed), finals.get(e.seed)) for e in record.previews)
+    cells = "\n".join(_cell(e, previews.get(e.seed), finals.get(e.seed), moved or {}) for e in record.previews)
     small = " class=small" if _width(previews) < 200 else ""
     title = escape(record.prompt) or "(no prompt)"
     command = escape(f"commutant finish {shlex.quote(path)}")
@@ -91,7 +96,7 @@ def _facts(record: SheetRecord) -> str:
     return "\n".join(f"<li>{escape(k)}<b>{escape(v)}</b></li>" for k, v in facts.items())
 
 
-def _cell(entry: PreviewRecord, preview: bytes | None, final: bytes | None) -> str:
+def _cell(entry: PreviewRecord, preview: bytes | None, final: bytes | None, moved: Mapping[str, bytes]) -> str:
     seed = entry.seed
     picture = f'<div class="gone">{escape(entry.image)} is missing</div>'
     if preview is not None:
@@ -105,8 +110,19 @@ def _cell(entry: PreviewRecord, preview: bytes | None, final: bytes | None) -> s
     return (
         f'<label class="{state}" title="{escape(evaluations(entry.cost))}">'
         f'<input type="checkbox" value="{seed}" aria-label="seed {seed}"><div class="glass">{picture}{_RING}</div>'
-        f'<div class="caption"><span class="seed">seed {seed}</span>{cost}{done}</div></label>'
+        f'<div class="caption"><span class="seed">seed {seed}</span>{cost}{done}</div>{_moved(entry, moved)}</label>'
     )
+
+
+def _moved(entry: PreviewRecord, images: Mapping[str, bytes]) -> str:
+    """The moved images of a seed, small, each under what was done to it."""
+    there = [m for m in entry.moved if m.image in images]
+    shown = "".join(
+        f'<figure><img src="{_data_uri(images[m.image])}" alt="seed {entry.seed}, {escape(m.how)}" loading="lazy">'
+        f"<figcaption>{escape(m.how)}</figcaption></figure>"
+        for m in there
+    )
+    return f'<div class="moved">{shown}</div>' if shown else ""
 
 
 def _switch() -> str:

@@ -19,12 +19,24 @@ from typing import Any
 from ..adapters.sheet import Cost, Preview
 from ..commutator import Tape, TapeError
 from ..commutator.tape import write_atomically
-from .sheet_record import FinalRecord, PreviewRecord, SheetError, SheetRecord, file_names, ranges
+from .sheet_record import (
+    FinalRecord,
+    MovedRecord,
+    PreviewRecord,
+    SheetError,
+    SheetRecord,
+    file_names,
+    moved_name,
+    ranges,
+)
 
 SHEET_FILE = "sheet.json"
 CONTACT_SHEET = "contact_sheet.png"
 PAGE = "index.html"
-_OWN = re.compile(r"(preview-\d+\.png|tape-\d+\.safetensors|final-\d+\.png|contact_sheet\.png|index\.html|sheet\.json)")
+_OWN = re.compile(
+    r"(preview-\d+\.png|tape-\d+\.safetensors|final-\d+\.png|moved-\d+-\d+\.png"
+    r"|contact_sheet\.png|index\.html|sheet\.json)"
+)
 _LARGEST = 64 * 2**20  # of sheet.json, in bytes; a thousand previews take one megabyte
 
 
@@ -121,8 +133,8 @@ class SheetFolder:
         digest = preview.tape.save(self.path / names["tape"])
         write_atomically(self.path / names["image"], png(preview.image))
         entry = PreviewRecord(preview.seed, names["image"], names["tape"], digest, preview.cost)
-        # A preview made again, because its tape was lost, leaves the finished image of its seed valid.
-        self._update(lambda record: record.with_entry(dataclasses.replace(entry, final=record.final_of(entry.seed))))
+        # A preview made again, because its tape was lost, leaves the finished and moved images of its seed valid.
+        self._update(lambda record: record.with_entry(_with_images_of(entry, record)))
 
     def add_final(self, seed: int, image: Any, cost: Cost) -> Path:
         """Keep the finished image of a seed; returns its path."""
@@ -140,6 +152,30 @@ class SheetFolder:
             return False
         path = self.path / final.image
         return path.is_file() and _sha256_of(path) == final.sha256
+
+    def add_moved(self, seed: int, image: Any, how: str, at: int, noise_seed: int, cost: Cost) -> Path:
+        """Keep a moved image of a seed; returns its path. Arguments as in `MovedRecord`."""
+        made: list[Path] = []
+        data = png(image)
+
+        def added(record: SheetRecord) -> SheetRecord:
+            entry = record.entry(seed)
+            path = self.path / moved_name(seed, len(entry.moved) + 1)
+            write_atomically(path, data)
+            made.append(path)
+            moved = MovedRecord(path.name, hashlib.sha256(data).hexdigest(), how, at, noise_seed, cost)
+            return record.with_entry(dataclasses.replace(entry, moved=(*entry.moved, moved)))
+
+        self._update(added)
+        return made[0]
+
+    def moved(self, seed: int, how: str, at: int, noise_seed: int) -> Path | None:
+        """The moved image of a seed that was made this way and is there, byte for byte; or None."""
+        for moved in self.record.entry(seed).moved:
+            path = self.path / moved.image
+            if (moved.how, moved.at, moved.noise_seed) == (how, at, noise_seed) and path.is_file():
+                return path if _sha256_of(path) == moved.sha256 else None
+        return None
 
     def load(self, seed: int, *, framework: str = "torch") -> Preview:
         """A preview as the adapter gave it, with its tape read and checked.
@@ -186,6 +222,12 @@ class SheetFolder:
 
     def _write(self) -> None:
         write_atomically(self.path / SHEET_FILE, self.record.to_json().encode())
+
+
+def _with_images_of(entry: PreviewRecord, record: SheetRecord) -> PreviewRecord:
+    """`entry` with the final and the moved images that the sheet holds for its seed."""
+    before = next((p for p in record.previews if p.seed == entry.seed), entry)
+    return dataclasses.replace(entry, final=before.final, moved=before.moved)
 
 
 def png(image: Any) -> bytes:

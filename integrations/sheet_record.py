@@ -21,6 +21,7 @@ FORMAT = "commutant-sheet"
 VERSION = 1
 SOURCES = ("embedded", "pretrained")
 LARGEST_SEED = 2**63 - 1
+LONGEST_HOW = 200
 
 
 class SheetError(Refusal):
@@ -57,6 +58,23 @@ class FinalRecord:
 
 
 @dataclass(frozen=True)
+class MovedRecord:
+    """A moved image of a seed, and what it cost.
+
+    Attributes:
+        how: the movement as the command line says it, like "translate 32,0". at: the step it was moved at.
+        noise_seed: of the fresh noise for what came into view.
+    """
+
+    image: str
+    sha256: str
+    how: str
+    at: int
+    noise_seed: int
+    cost: Cost
+
+
+@dataclass(frozen=True)
 class PreviewRecord:
     """One preview of the sheet: its files and its cost."""
 
@@ -66,6 +84,7 @@ class PreviewRecord:
     tape_sha256: str
     cost: Cost
     final: FinalRecord | None = None
+    moved: tuple[MovedRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,8 +177,13 @@ class SheetRecord:
 
 
 def file_names(seed: int) -> dict[str, str]:
-    """The files of a seed; no others are ever read or written."""
+    """The files of a seed; with `moved_name`, no others are ever read or written."""
     return {"image": f"preview-{seed}.png", "tape": f"tape-{seed}.safetensors", "final": f"final-{seed}.png"}
+
+
+def moved_name(seed: int, number: int) -> str:
+    """The file of the `number`-th moved image of a seed, counted from 1."""
+    return f"moved-{seed}-{number}.png"
 
 
 def ranges(seeds: tuple[int, ...] | list[int]) -> str:
@@ -242,7 +266,7 @@ def _sha256(value: Any, where: str) -> str:
 
 
 def _preview(data: Any) -> PreviewRecord:
-    data = _fields(data, PreviewRecord, "preview")
+    data = _fields({"moved": [], **_typed(data, dict, "preview")}, PreviewRecord, "preview")
     seed = _count(data["seed"], "preview seed", least=0)
     if seed > LARGEST_SEED:
         raise SheetError(f"sheet.json: seed {seed} is out of range")
@@ -255,7 +279,21 @@ def _preview(data: Any) -> PreviewRecord:
         _name(final["image"], names["final"], f"final {seed}")
         final = FinalRecord(final["image"], _sha256(final["sha256"], f"final {seed}"), _cost(final["cost"], where))
     digest = _sha256(data["tape_sha256"], f"{where} tape_sha256")
-    return PreviewRecord(seed, data["image"], data["tape"], digest, _cost(data["cost"], where), final)
+    moved = tuple(_moved(m, seed, k) for k, m in enumerate(_typed(data["moved"], list, f"{where} moved"), start=1))
+    return PreviewRecord(seed, data["image"], data["tape"], digest, _cost(data["cost"], where), final, moved)
+
+
+def _moved(data: Any, seed: int, number: int) -> MovedRecord:
+    where = f"moved image {number} of seed {seed}"
+    data = _fields(data, MovedRecord, where)
+    _name(data["image"], moved_name(seed, number), where)
+    how = _typed(data["how"], str, f"{where} how")
+    if not how.isprintable() or len(how) > LONGEST_HOW:
+        raise SheetError(f"sheet.json: how of {where} must be one short line")
+    at, noise_seed = (_count(data[key], f"{where} {key}", least=0) for key in ("at", "noise_seed"))
+    return MovedRecord(
+        data["image"], _sha256(data["sha256"], where), how, at, noise_seed, _cost(data["cost"], f"{where} cost")
+    )
 
 
 def _name(value: Any, expected: str, where: str) -> None:

@@ -13,16 +13,17 @@ from .sheet_folder import CONTACT_SHEET, PAGE, SheetFolder, png
 def write_views(folder: SheetFolder, shown_path: str) -> None:
     """Redraw both. `shown_path` is the folder as the user typed it: it stands in the page's finish command."""
     record = folder.record
-    previews, finals = {}, {}
-    for entry in record.previews:
-        previews[entry.seed] = folder.image(entry.image)
-        if entry.final is not None:
-            finals[entry.seed] = folder.image(entry.final.image)
-    previews, finals = _present(previews), _present(finals)
+    previews = _present({p.seed: folder.image(p.image) for p in record.previews})
+    finals = _present({p.seed: folder.image(p.final.image) for p in record.previews if p.final is not None})
+    moved = _present({m.image: folder.image(m.image) for p in record.previews for m in p.moved})
     write_atomically(folder.path / CONTACT_SHEET, png(contact_sheet(record, previews, finals)))
-    text = page(record, {s: png(i) for s, i in previews.items()}, {s: png(i) for s, i in finals.items()}, shown_path)
+    text = page(record, _files(previews), _files(finals), shown_path, _files(moved))
     write_atomically(folder.path / PAGE, text.encode())
 
 
-def _present(images: dict[int, Any]) -> dict[int, Any]:
-    return {seed: image for seed, image in images.items() if image is not None}
+def _files(images: dict[Any, Any]) -> dict[Any, bytes]:
+    return {key: png(image) for key, image in images.items()}
+
+
+def _present(images: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: image for key, image in images.items() if image is not None}

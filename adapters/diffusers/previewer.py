@@ -18,10 +18,6 @@ from .making import Maker, probed_layout
 from .request import Request, checked
 from .transforming import Move, move_batch
 
-# Where and how an image is moved unless said otherwise: the best compromise of docs/manipulation.md.
-MOVE_AT = 0.4  # of the steps
-MOVE_GUIDANCE = Guidance("anchor", steps=5, weight=1.0, decay="linear")
-
 
 class Previewer:
     """Low-resolution previews of a pipeline's images, and finishes that are bit-identical to its plain calls.
@@ -148,7 +144,7 @@ class Previewer:
         operator: LinearOperator,
         *,
         at: int | None = None,
-        guidance: Guidance | None = MOVE_GUIDANCE,
+        guidance: Guidance | str | None = "default",
         seed: int = 0,
         output_type: str | None = None,
     ) -> Any:
@@ -167,7 +163,7 @@ class Previewer:
         operator: LinearOperator,
         *,
         at: int | None = None,
-        guidance: Guidance | None = MOVE_GUIDANCE,
+        guidance: Guidance | str | None = "default",
         seed: int = 0,
         batch_size: int = 1,
         output_type: str | None = None,
@@ -178,9 +174,10 @@ class Previewer:
         Args:
             operator: keeps the size, in pixels of the final: Translate, Roll, Flip, Warp, Affine, Homography, or a
                 composition. It acts on latents, so translations are whole latent cells (usually 8 pixels).
-            at: the step D that the run is moved at; a quarter of the steps unless given. Early: new content is free
-                to form; late: closer to the moved image. Steps before it come from the tape as far as it was recorded.
-            guidance: corrections after the switch, or None. seed: of the fresh noise for what comes into view.
+            at: the step D that the run is moved at; 2/5 of the steps unless given. Early: new content is free to form;
+                late: closer to the moved image. Steps before it come from the tape as far as it was recorded.
+            guidance: corrections after the switch; "default", or None. seed: of the fresh noise for what comes into
+                view.
 
         Raises:
             UnsupportedError: before any evaluation, for an operator that has no counterpart on the latents.
@@ -190,7 +187,7 @@ class Previewer:
         finals: list[Final] = []
         for preview in previews:
             check_tape(preview, model)
-        moves = [_move(preview, operator, at, guidance, seed) for preview in previews]
+        moves = [Move.of(operator, p.tape.header["steps"], at, guidance, seed) for p in previews]
         layouts = [self._layout_of(preview) for preview in previews]
         for preview, move, layout in zip(previews, moves, layouts):
             move.on(layout, preview.tape.header)  # refused before any of them is made
@@ -206,11 +203,6 @@ class Previewer:
         if (height, width) not in self._layouts:
             self._layouts[height, width] = probed_layout(self.pipe, family_of(self.pipe).denoiser, preview.call)
         return self._layouts[height, width]
-
-
-def _move(preview: Preview, operator: LinearOperator, at: int | None, guidance: Guidance | None, seed: int) -> Move:
-    steps = preview.tape.header["steps"]
-    return Move(operator, max(1, round(steps * MOVE_AT)) if at is None else at, guidance, seed)
 
 
 def _check_plan(plan: Plan, request: Request) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...commutator import Guidance, Manipulation
+from ...commutator.manipulation import move_guidance, move_step
 from ...operators import LinearOperator, ShapeError
 from ..sheet import Cost, Final, Preview
 from .call import run
@@ -36,6 +37,18 @@ class Move:
     at: int
     guidance: Guidance | None
     seed: int
+
+    @classmethod
+    def of(
+        cls, operator: LinearOperator, steps: int, at: int | None, guidance: Guidance | str | None, seed: int
+    ) -> Move:
+        """A move of a run of `steps` steps, with defaults filled in. ValueError for an unknown guidance or seed."""
+        if isinstance(guidance, str) and guidance != "default":
+            raise ValueError(f"guidance must be a Guidance, None or 'default', got {guidance!r}")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, got {seed}")
+        chosen = move_guidance(steps) if isinstance(guidance, str) else guidance
+        return cls(operator, move_step(steps) if at is None else at, chosen, seed)
 
     def on(self, layout: Layout, header: Mapping[str, Any]) -> Manipulation:
         """The same on the latents of the run that a tape's header describes.

@@ -54,6 +54,9 @@ def _as_text(folder: Any, faults: dict[int, str]) -> str:
         rows.append(("call", ", ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in rest.items())))
     finished = [p.seed for p in record.previews if p.final is not None]
     rows += [("previews", ranges(record.seeds) or "none yet"), ("finished", ranges(finished) or "none yet")]
+    moved = [f"{m.image} ({m.how})" for p in record.previews for m in p.moved]
+    if moved:
+        rows.append(("moved", ", ".join(moved)))
     if record.previews:
         relative = share(cost)
         rows.append(("cost", f"{evaluations(cost)}{f', {relative}' if relative else ''}, {seconds(cost.seconds)}"))

@@ -79,6 +79,22 @@ def number(text: str) -> float:
     return value
 
 
+def displacement(text: str) -> tuple[int, int]:
+    """ "32,-16" -> (32, -16): pixels to the right and down; one number moves to the right only."""
+    match = re.fullmatch(r"\s*([+-]?\d{1,6})(?:\s*,\s*([+-]?\d{1,6}))?\s*", text, re.ASCII)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r}: a displacement is DX,DY in whole pixels, like 32,0 (=-32,0 to the left)")
+    return int(match[1]), int(match[2] or 0)
+
+
+def factor(text: str) -> float:
+    """A magnification between 1/16 and 16."""
+    value = number(text)
+    if not 1 / 16 <= value <= 16:
+        raise ArgumentTypeError(f"{text!r}: a zoom factor lies between 1/16 and 16")
+    return value
+
+
 def device(text: str) -> str:
     """ "auto", "cpu", "mps", "cuda" or one card of several, "cuda:1"."""
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", text):

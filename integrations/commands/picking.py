@@ -1,0 +1,74 @@
+"""What the commands share that continue picked previews: which seeds, and the model that made them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..errors import Refusal
+from . import values
+
+
+def add_picking(p: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    p.add_argument("sheet", help="the sheet folder")
+    which = p.add_mutually_exclusive_group(required=True)
+    which.add_argument("--pick", type=values.seeds, nargs="+", metavar="SEED", help="seeds, like 3 7 or 0-3,8")
+    which.add_argument("--all", action="store_true", help="every preview of the sheet")
+    p.add_argument("--model", metavar="PATH", help="where the model is now, if it moved")
+    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as the previews were made")
+    p.add_argument("--device", type=values.device, help="default: as the previews were made")
+    p.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def picked_seeds(arguments: argparse.Namespace, folder: Any) -> list[int]:
+    """The seeds asked for, each once; Refusal where the sheet does not hold one."""
+    from ..sheet_folder import missing_seeds
+
+    seeds = list(folder.seeds) if arguments.all else list(dict.fromkeys(s for part in arguments.pick for s in part))
+    if missing := missing_seeds(folder, seeds):
+        raise Refusal(missing)
+    return seeds
+
+
+def previewer_of(folder: Any, arguments: argparse.Namespace, seeds: list[int]) -> Any:
+    """A previewer of the model that made the sheet, one image a call; None where no seed needs one.
+
+    Every tape is checked before the model is loaded. Refusal for a damaged tape or another model.
+    """
+    from .models import Choice, load
+
+    for seed in seeds:
+        if fault := folder.fault(seed):
+            raise Refusal(fault)
+    if not seeds:
+        return None
+    made_with = folder.record.model
+    name = made_with.name if arguments.model is None else arguments.model
+    device = arguments.device or made_with.device
+    model = Choice(name, arguments.dtype or made_with.dtype, device).record()
+    _same_kind(made_with, model)
+    previewer = _previewer(load(model, quiet=arguments.quiet))
+    if previewer.fingerprint != made_with.fingerprint:
+        raise Refusal(f"{model.title} is not the model of this sheet: its weights or configuration differ")
+    return previewer
+
+
+def _previewer(pipe: Any) -> Any:
+    from ...adapters.diffusers import Previewer, UnsupportedError
+
+    try:
+        return Previewer(pipe, batch_size=1, head_batch_size=1)
+    except UnsupportedError as error:
+        raise Refusal(str(error)) from error
+
+
+def _same_kind(made_with: Any, now: Any) -> None:
+    """Refuse, before anything is loaded, what could not be bit-identical."""
+    for what in ("dtype", "device"):
+        before, after = (getattr(m, what).split(":")[0] for m in (made_with, now))
+        if before != after:
+            raise Refusal(
+                f"these previews were made with {what} {before}; a run with {after} could not be bit-identical: use "
+                f"--{what} {before}, or make the previews again"
+            )
