@@ -173,8 +173,9 @@ class SheetFolder:
         """The moved image of a seed that was made this way and is there, byte for byte; or None."""
         for moved in self.record.entry(seed).moved:
             path = self.path / moved.image
-            if (moved.how, moved.at, moved.noise_seed) == (how, at, noise_seed) and path.is_file():
-                return path if _sha256_of(path) == moved.sha256 else None
+            same = (moved.how, moved.at, moved.noise_seed) == (how, at, noise_seed)
+            if same and path.is_file() and _sha256_of(path) == moved.sha256:
+                return path
         return None
 
     def load(self, seed: int, *, framework: str = "torch") -> Preview:

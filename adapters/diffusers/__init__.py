@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import UnsupportedError
+    from .field import PipelineField
     from .previewer import Previewer
 
-__all__ = ["Previewer", "UnsupportedError"]
+__all__ = ["PipelineField", "Previewer", "UnsupportedError"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,6 +15,10 @@ def __getattr__(name: str) -> Any:
         from .previewer import Previewer
 
         return Previewer
+    if name == "PipelineField":
+        from .field import PipelineField
+
+        return PipelineField
     if name == "UnsupportedError":
         from .errors import UnsupportedError
 

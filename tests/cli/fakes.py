@@ -44,6 +44,7 @@ class FakePreviewer:
         self.fingerprint = MODEL.fingerprint
         self.stop_at, self.error = stop_at, error or KeyboardInterrupt()
         self.asked: list[int] = []
+        self.operators: list[Any] = []
 
     def stream(
         self, prompt: str, *, seeds: list[int], plan: Plan, progress: bool = True, **call: Any
@@ -60,3 +61,7 @@ class FakePreviewer:
             raise self.error
         self.asked.append(item.seed or 0)
         return [Final(picture(item.seed or 0, (96, 64)), Cost(5, 0, 6, high_seconds=1.0, seconds=1.5))]
+
+    def moved(self, previews: list[Preview], operator: Any, *, at: int, seed: int) -> list[Final]:
+        self.operators.append(operator)
+        return self.resume(previews)

@@ -69,10 +69,60 @@ def test_two_processes_on_one_sheet_lose_nothing(folder: SheetFolder) -> None:
     assert there.finished(7)
 
 
-def test_preview_made_again_keeps_its_final(folder: SheetFolder) -> None:
+def test_preview_made_again_keeps_its_final_and_what_was_moved(folder: SheetFolder) -> None:
     folder.add_final(3, picture(3), Cost(5, 0, 6))
+    path = folder.add_moved(3, picture(4), "rotate 8", 2, 0, Cost(5, 0, 6))
     folder.add(preview(3))
     assert folder.finished(3)
+    assert folder.moved(3, "rotate 8", 2, 0) == path
+
+
+def test_moved_images_are_known_by_what_made_them_and_by_their_bytes(folder: SheetFolder) -> None:
+    made = [folder.add_moved(3, picture(k), "translate 8,0", k, 0, Cost(5, 0, 6)) for k in (1, 2)]
+    assert [p.name for p in made] == ["moved-3-1.png", "moved-3-2.png"]
+    there = SheetFolder.open(folder.path)
+    assert there.record == folder.record
+    assert there.moved(3, "translate 8,0", 2, 0) == made[1]
+    for other in ((7, "translate 8,0", 2, 0), (3, "translate 9,0", 2, 0), (3, "translate 8,0", 3, 0)):
+        assert there.moved(*other) is None
+    assert there.moved(3, "translate 8,0", 2, 1) is None
+    made[1].write_bytes(made[1].read_bytes()[:-1])
+    assert there.moved(3, "translate 8,0", 2, 0) is None
+    assert there.add_moved(3, picture(2), "translate 8,0", 2, 0, Cost(5, 0, 6)).name == "moved-3-3.png"
+    assert there.moved(3, "translate 8,0", 2, 0) == folder.path / "moved-3-3.png"
+
+
+MOVED_WRONG = {
+    "elsewhere": ({"image": "../moved-3-1.png"}, "must be 'moved-3-1.png'"),
+    "another number": ({"image": "moved-3-2.png"}, "must be 'moved-3-1.png'"),
+    "long": ({"how": "x" * 201}, "one short line"),
+    "lines": ({"how": "rotate 8\nmodel forged"}, "one short line"),
+    "step": ({"at": -1}, "at least 0"),
+    "seed": ({"noise_seed": "0"}, "noise_seed"),
+    "digest": ({"sha256": "0"}, "SHA-256"),
+    "unknown": ({"more": 1}, "exactly the fields"),
+}
+
+
+@pytest.mark.parametrize("name", MOVED_WRONG)
+def test_malformed_moved_record(folder: SheetFolder, name: str) -> None:
+    folder.add_moved(3, picture(3), "rotate 8", 2, 0, Cost(5, 0, 6))
+    change, expected = MOVED_WRONG[name]
+    path = folder.path / "sheet.json"
+    data = json.loads(path.read_text())
+    data["previews"][1]["moved"][0].update(change)
+    path.write_text(json.dumps(data))
+    with pytest.raises(SheetError, match=expected):
+        SheetFolder.open(folder.path)
+
+
+def test_a_sheet_written_before_there_were_moved_images(folder: SheetFolder) -> None:
+    path = folder.path / "sheet.json"
+    data = json.loads(path.read_text())
+    for entry in data["previews"]:
+        del entry["moved"]
+    path.write_text(json.dumps(data))
+    assert SheetFolder.open(folder.path).record == folder.record
 
 
 def _flip(data: bytes) -> bytes:

@@ -1,0 +1,84 @@
+"""A pipeline as a field: the denoised prediction of its model at any state and time, for commutators and reports."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from .call import run
+from .errors import UnsupportedError
+from .layout import Layout
+from .loops import PATH, Loop, Step, Stop
+from .making import probed_layout
+from .request import checked
+
+
+class PipelineField:
+    """`denoised(x, t)` of a pipeline's model, guidance included, as `commutator` takes it.
+
+    Args:
+        pipe: as for `Previewer`. prompt: one string. call: other arguments of the plain call (guidance and the like);
+            height, width and the number of steps have no part in it.
+
+    Every evaluation is an ordinary pipeline call that is stopped after its first step. Prompts are encoded once.
+    """
+
+    path = PATH
+
+    def __init__(self, pipe: Any, prompt: str, **call: Any) -> None:
+        self.pipe = pipe
+        rest = {k: v for k, v in call.items() if k not in ("num_inference_steps", "sigmas", "output_type")}
+        self._request = checked(pipe, prompt, [0], None, Fraction(1), rest)
+        self._layouts: dict[tuple[int, int], Layout] = {}
+        self._memo: dict[Any, Any] = {}
+
+    def denoised(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        """x0hat(x, t) for latents x (batch, channels, height, width) in cells, of any size that the pipeline can make.
+
+        Raises ValueError for a time outside (0, 1], UnsupportedError for a size that the pipeline cannot make.
+        """
+        if not 0 < t <= 1 + 1e-6:
+            raise ValueError(f"a rectified flow has a denoised prediction at times in (0, 1], got {t}")
+        height, width = self._pixels(x)
+        layout = self._layout(height, width)
+        dtype = getattr(self.pipe, self._request.family.denoiser).dtype
+        loop = OnceLoop(t)
+        call = self._request.batch([0] * x.shape[0], height=height, width=width, num_inference_steps=1)
+        call |= {"output_type": "latent"}
+        run(self.pipe, self._request.family.denoiser, call, loop, memo=self._memo, noise=lambda _: x.to(dtype))
+        assert loop.output is not None, "a call that was not stopped by its step raises"
+        return self.path.denoised(layout.spatial(loop.output), x, t)
+
+    def _pixels(self, x: torch.Tensor) -> tuple[int, int]:
+        unit = self.pipe.vae_scale_factor
+        return x.shape[-2] * unit, x.shape[-1] * unit
+
+    def _layout(self, height: int, width: int) -> Layout:
+        if (height, width) not in self._layouts:
+            call = self._request.batch([0], height=height, width=width)
+            layout = probed_layout(self.pipe, self._request.family.denoiser, call, self._memo)
+            cells = height // self.pipe.vae_scale_factor, width // self.pipe.vae_scale_factor
+            if layout.grid[-2:] != cells:
+                raise UnsupportedError(f"{type(self.pipe).__name__} makes no latents of {cells[0]}x{cells[1]} cells")
+            self._layouts[height, width] = layout
+        return self._layouts[height, width]
+
+
+class OnceLoop(Loop):
+    """One evaluation at a given time."""
+
+    def __init__(self, t: float) -> None:
+        super().__init__()
+        self.t = t
+        self.output: torch.Tensor | None = None
+
+    def scheduled(self, scheduler: Any) -> None:
+        train = scheduler.config.num_train_timesteps
+        scheduler.timesteps = torch.full_like(scheduler.timesteps[:1], self.t * train)
+        scheduler.num_inference_steps = 1
+
+    def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
+        self.output = output
+        raise Stop
