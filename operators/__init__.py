@@ -15,7 +15,9 @@ any smaller size. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries 
 from .adjoint import Adjoint
 from .base import LinearOperator
 from .block_mean import BlockMean
+from .block_sum import OrthonormalSum
 from .composed import Composed
+from .fourier_crop import FourierCrop
 from .noise import ConditionalUpsampling, NoisePartner
 from .scaled import Scaled, Whitened
 from .shapes import ShapeError
@@ -28,8 +30,10 @@ __all__ = [
     "BlockMean",
     "Composed",
     "ConditionalUpsampling",
+    "FourierCrop",
     "LinearOperator",
     "NoisePartner",
+    "OrthonormalSum",
     "Scaled",
     "ShapeError",
     "SpectralCrop",

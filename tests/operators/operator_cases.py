@@ -7,9 +7,10 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from commutant.operators import BlockMean, SpectralCrop, StridedSelection, Translate
+from commutant.operators import BlockMean, FourierCrop, OrthonormalSum, SpectralCrop, StridedSelection, Translate
 
 CASES: dict[str, st.SearchStrategy] = {}
+RATIOS = st.sampled_from([Fraction(1), Fraction(2), Fraction(3), Fraction(4, 3), Fraction(3, 2), Fraction(5, 4)])
 
 
 def case(build):
@@ -40,15 +41,31 @@ def block_mean(draw):
 
 
 @case
+def orthonormal_sum(draw):
+    scale = draw(pairs(1, 4))
+    return OrthonormalSum(scale), times(scale, draw(pairs(1, 4)))
+
+
+@case
 def spectral_crop_to_a_shape(draw):
+    return SpectralCrop(draw(pairs(1, 7))), draw(pairs(1, 9))
+
+
+@case
+def fourier_crop_to_a_shape(draw):
     target, more = draw(pairs(1, 7)), draw(pairs(0, 6))
-    return SpectralCrop(target), (target[0] + more[0], target[1] + more[1])
+    return FourierCrop(target), (target[0] + more[0], target[1] + more[1])
+
+
+@case
+def fourier_crop_by_a_scale(draw):
+    scale = draw(RATIOS), draw(RATIOS)
+    return FourierCrop.by(scale), times([s.numerator for s in scale], draw(pairs(1, 3)))
 
 
 @case
 def spectral_crop_by_a_scale(draw):
-    ratios = st.sampled_from([Fraction(1), Fraction(2), Fraction(3), Fraction(4, 3), Fraction(3, 2), Fraction(5, 4)])
-    scale = draw(ratios), draw(ratios)
+    scale = draw(RATIOS), draw(RATIOS)
     return SpectralCrop.by(scale), times([s.numerator for s in scale], draw(pairs(1, 3)))
 
 
@@ -75,12 +92,6 @@ def scaled(draw):
 def whitened(draw):
     scale = draw(pairs(2, 3))
     return BlockMean(scale).noise_partner(), times(scale, draw(pairs(1, 3)))
-
-
-@case
-def whitened_by_a_gain_that_depends_on_the_size(draw):
-    target, more = draw(pairs(1, 5)), draw(pairs(0, 5))
-    return SpectralCrop(target).noise_partner(), (target[0] + more[0], target[1] + more[1])
 
 
 @case

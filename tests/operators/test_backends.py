@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from operator_cases import CASES
 
 import commutant
-from commutant.operators import BlockMean, SpectralCrop, StridedSelection
+from commutant.operators import (
+    BlockMean,
+    FourierCrop,
+    NoisePartner,
+    OrthonormalSum,
+    SpectralCrop,
+    StridedSelection,
+    Translate,
+)
+from commutant.operators.separable import SeparableOperator
 
 BACKENDS = ["torch", "array_api_strict", "jax.numpy", "cupy"]
 OPERATORS = [
@@ -24,9 +33,18 @@ OPERATORS = [
     SpectralCrop((5, 6)),
     SpectralCrop.by(Fraction(4, 3)),
     BlockMean(2) @ SpectralCrop.by(2),
-    SpectralCrop((4, 4)).noise_partner(),
+    BlockMean(2).noise_partner(),
     0.5 * BlockMean((1, 2)),
+    OrthonormalSum(2),
+    SpectralCrop((5, 15)),
+    FourierCrop((5, 6)),
+    FourierCrop.by(Fraction(3, 2)),
+    Translate(3, -2),
+    Translate(-1, 2, "edge"),
+    SpectralCrop.by(Fraction(4, 3)).transposed(),
+    BlockMean(2).transposed(),
 ]
+ROUNDING_ONCE = (BlockMean, OrthonormalSum, SeparableOperator, StridedSelection)
 
 
 def to_numpy(a):
@@ -49,6 +67,19 @@ def test_libraries_agree(library, case, data, seed, dtype):
     assert forward.dtype == backward.dtype == other.dtype
     np.testing.assert_allclose(to_numpy(forward), op(x), atol=eps * 8)
     np.testing.assert_allclose(to_numpy(backward), op.adjoint(op(x), x.shape), atol=eps * 8)
+
+
+@pytest.mark.parametrize("library", BACKENDS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@settings(max_examples=5, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_noise_partners_agree(library, case, data, seed):
+    """A seed means the same noise in every library, to rounding."""
+    xp = pytest.importorskip(library)
+    op, size = data.draw(case)
+    partner, noise = op.noise_partner(), np.random.default_rng(seed).normal(size=(2, *size)).astype(np.float32)
+    if isinstance(partner, NoisePartner):
+        np.testing.assert_allclose(to_numpy(partner(xp.asarray(noise), seed)), partner(noise, seed), atol=1e-4)
 
 
 @pytest.mark.parametrize("op", OPERATORS, ids=repr)
@@ -80,7 +111,7 @@ def test_half_precision_rounds_once(op, dtype):
     for half, exact in ((op(x), op(x.double())), (op.adjoint(op(x), x.shape), op.adjoint(op(x).double(), x.shape))):
         assert half.dtype == dtype
         error, largest = (half.double() - exact).abs(), exact.abs().max()
-        if isinstance(op, BlockMean | SpectralCrop | StridedSelection):
+        if isinstance(op, ROUNDING_ONCE):
             error = error / exact.abs().clamp_min(largest * 2**-6)
             assert error.max() <= 0.505 * torch.finfo(dtype).eps
         else:
