@@ -19,6 +19,7 @@ from .block_sum import OrthonormalSum
 from .composed import Composed
 from .fourier_crop import FourierCrop
 from .noise import ConditionalUpsampling, NoisePartner
+from .resize import Resize
 from .scaled import Scaled, Whitened
 from .shapes import ShapeError
 from .spectral import SpectralCrop
@@ -34,6 +35,7 @@ __all__ = [
     "LinearOperator",
     "NoisePartner",
     "OrthonormalSum",
+    "Resize",
     "Scaled",
     "ShapeError",
     "SpectralCrop",

@@ -58,3 +58,10 @@ def _ratio(name: str, value: object) -> Fraction:
     if value <= 0:
         raise ValueError(f"{name} must be more than 0, not {value}")
     return Fraction(value)
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and nothing that only counts as such."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value

@@ -7,10 +7,21 @@ from fractions import Fraction
 
 from hypothesis import strategies as st
 
-from commutant.operators import BlockMean, FourierCrop, OrthonormalSum, SpectralCrop, StridedSelection, Translate
+from commutant.operators import (
+    BlockMean,
+    FourierCrop,
+    OrthonormalSum,
+    Resize,
+    SpectralCrop,
+    StridedSelection,
+    Translate,
+)
 
 CASES: dict[str, st.SearchStrategy] = {}
 RATIOS = st.sampled_from([Fraction(1), Fraction(2), Fraction(3), Fraction(4, 3), Fraction(3, 2), Fraction(5, 4)])
+KERNEL_CHOICES = st.sampled_from(
+    [("area", True), *((kernel, smooth) for kernel in ("bilinear", "bicubic", "lanczos") for smooth in (True, False))]
+)
 
 
 def case(build):
@@ -67,6 +78,18 @@ def fourier_crop_by_a_scale(draw):
 def spectral_crop_by_a_scale(draw):
     scale = draw(RATIOS), draw(RATIOS)
     return SpectralCrop.by(scale), times([s.numerator for s in scale], draw(pairs(1, 3)))
+
+
+@case
+def resize_to_a_shape(draw):
+    return Resize(draw(pairs(1, 7)), *draw(KERNEL_CHOICES)), draw(pairs(1, 9))
+
+
+@case
+def resize_by_a_scale(draw):
+    ratios = st.one_of(RATIOS, st.sampled_from([Fraction(1, 2), Fraction(2, 3)]))
+    scale = draw(ratios), draw(ratios)
+    return Resize.by(scale, *draw(KERNEL_CHOICES)), times([s.numerator for s in scale], draw(pairs(1, 2)))
 
 
 @case
