@@ -18,6 +18,8 @@ from .block_mean import BlockMean
 from .block_sum import OrthonormalSum
 from .composed import Composed
 from .fourier_crop import FourierCrop
+from .fourier_shift import FourierShift
+from .kronecker import Kronecker
 from .noise import ConditionalUpsampling, NoisePartner
 from .resize import Resize
 from .scaled import Scaled, Whitened
@@ -32,6 +34,8 @@ __all__ = [
     "Composed",
     "ConditionalUpsampling",
     "FourierCrop",
+    "FourierShift",
+    "Kronecker",
     "LinearOperator",
     "NoisePartner",
     "OrthonormalSum",

@@ -101,12 +101,15 @@ def _axis(operator: SeparableOperator, axis: int, length: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _gain(operator: SeparableOperator, axis: int, length: int) -> float | None:
-    """g where the matrix of the axis has A A^T = g^2 I, to rounding."""
-    matrix = _axis(operator, axis, length)
+    return row_gain(_axis(operator, axis, length))
+
+
+def row_gain(matrix: np.ndarray) -> float | None:
+    """g where the rows are orthogonal and all of norm g > 0, to rounding; otherwise None."""
     gram = matrix @ matrix.T
     square = float(gram[0, 0])
-    same = np.abs(gram - square * np.eye(len(gram))).max() <= 1e-13 * max(1.0, square) * len(gram)
-    return math.sqrt(square) if same and square > 0 else None
+    worst = np.abs(gram - square * np.eye(len(gram))).max()
+    return math.sqrt(square) if square > 0 and worst <= 1e-14 * square * len(gram) else None
 
 
 def _whole(matrix: np.ndarray) -> list[Band]:

@@ -5,11 +5,14 @@ To enter a new operator into every law, every backend and the noise statistics, 
 
 from fractions import Fraction
 
+import numpy as np
 from hypothesis import strategies as st
 
 from commutant.operators import (
     BlockMean,
     FourierCrop,
+    FourierShift,
+    Kronecker,
     OrthonormalSum,
     Resize,
     SpectralCrop,
@@ -90,6 +93,29 @@ def resize_by_a_scale(draw):
     ratios = st.one_of(RATIOS, st.sampled_from([Fraction(1, 2), Fraction(2, 3)]))
     scale = draw(ratios), draw(ratios)
     return Resize.by(scale, *draw(KERNEL_CHOICES)), times([s.numerator for s in scale], draw(pairs(1, 2)))
+
+
+@case
+def fourier_shift(draw):
+    distances = st.one_of(st.integers(-5, 5), st.floats(-5, 5), st.sampled_from([0.5, -1.5]))
+    return FourierShift(draw(distances), draw(distances)), draw(pairs(1, 8))
+
+
+@case
+def kronecker(draw):
+    (h, w), size = draw(pairs(1, 5)), draw(pairs(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, columns = rng.normal(size=(h, size[0])), rng.normal(size=(w, size[1]))
+    if draw(st.booleans()):
+        rows[-1] = rows[0]  # less than full rank
+    return Kronecker(rows, columns), size
+
+
+@case
+def kronecker_of_isometries(draw):
+    size = draw(pairs(2, 6))
+    target = draw(st.integers(1, size[0])), draw(st.integers(1, size[1]))
+    return Kronecker(*SpectralCrop(target).axes(size)), size
 
 
 @case

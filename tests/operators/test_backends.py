@@ -18,6 +18,7 @@ import commutant
 from commutant.operators import (
     BlockMean,
     FourierCrop,
+    FourierShift,
     NoisePartner,
     OrthonormalSum,
     Resize,
@@ -43,6 +44,7 @@ OPERATORS = [
     Resize((7, 15), "lanczos"),
     Resize.by(2, "bicubic", antialias=False),
     Resize.by((2, 3)),
+    FourierShift(0.5, -1.25),
     Translate(3, -2),
     Translate(-1, 2, "edge"),
     SpectralCrop.by(Fraction(4, 3)).transposed(),
