@@ -34,8 +34,9 @@ def block_means(x: Array, scale: Size) -> Array:
     *lead, height, width = x.shape
     sy, sx = scale
     xp = array_namespace(x)
-    blocks = xp.reshape(cast(x, accumulation_dtype(x)), (*lead, height // sy, sy, width // sx, sx))
-    return xp.mean(blocks, axis=(-3, -1))
+    # Rows first, columns after: both at once takes torch four times as long.
+    rows = xp.sum(xp.reshape(cast(x, accumulation_dtype(x)), (*lead, height // sy, sy, width)), axis=-2)
+    return xp.sum(xp.reshape(rows, (*lead, height // sy, width // sx, sx)), axis=-1) / (sy * sx)
 
 
 def spread(y: Array, scale: Size) -> Array:
