@@ -8,8 +8,10 @@
     >>> half.gain  # white noise comes out white, with half the standard deviation
     0.5
 
-`StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `SpectralCrop` keeps the low frequencies at
-any smaller size. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit white noise.
+`StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `OrthonormalSum` is that with noise gain 1.
+`SpectralCrop` keeps the low frequencies at any other size, `FourierCrop` at any smaller one, `Resize` has the usual
+kernels. `Translate` and `FourierShift` move the image, `Kronecker` is any two matrices. `a @ b` composes, `c * a`
+scales, `a.noise_partner()` carries unit white noise to unit white noise.
 """
 
 from .adjoint import Adjoint

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import relative
 
-from commutant.operators import BlockMean, FourierCrop, SpectralCrop
+from commutant.operators import BlockMean, FourierCrop, FourierShift, SpectralCrop
 
 lengths = st.integers(1, 8)
 generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
@@ -62,6 +62,56 @@ def test_fourier_crop_keeps_low_frequencies_where_they_are():
             np.testing.assert_allclose(FourierCrop((1, target))(wave(k, 24, 0.3)), wave(k, target, 0.3), atol=1e-13)
         for k in range(target // 2 + 1, 13):
             np.testing.assert_allclose(FourierCrop((1, target))(wave(k, 24, 0.3)), 0, atol=1e-13)
+
+
+def fourier_shift(line, d):
+    """Every frequency turned by its angle; the frequency n/2 keeps the part in phase."""
+    n, out = len(line), []
+    for j in range(n):
+        value = 0.0
+        for k in range(-(n // 2) + (n % 2 == 0), n // 2 + 1):
+            value += (coefficient(line, k) * cmath.exp(2j * math.pi * k * (j + 0.5 - d) / n)).real
+        out.append(value)
+    return out
+
+
+@given(n=lengths, d=st.floats(-4, 4), rng=generators)
+@settings(max_examples=40, deadline=None)
+def test_fourier_shift_by_definition(n, d, rng):
+    x = rng.normal(size=(1, n))
+    np.testing.assert_allclose(FourierShift(d, 0)(x)[0], fourier_shift(x[0].tolist(), d), atol=1e-13)
+    np.testing.assert_allclose(FourierShift(0, d)(x.T)[:, 0], fourier_shift(x[0].tolist(), d), atol=1e-13)
+
+
+def test_whole_shifts_are_rolls_and_half_shifts_add_up():
+    x = np.random.default_rng(0).normal(size=(3, 8, 7))
+    np.testing.assert_allclose(FourierShift(3, -2)(x), np.roll(x, (-2, 3), axis=(-2, -1)), atol=1e-13)
+    np.testing.assert_allclose(FourierShift(-700_001, 8_000_003)(x), FourierShift(-1, 3)(x), atol=1e-13)
+    half = FourierShift(0.5, 0)
+    np.testing.assert_allclose(half(half(x)), FourierShift(1, 0)(x), atol=1e-13)  # width 7: nothing is lost
+    np.testing.assert_allclose(half.adjoint(x), FourierShift(-0.5, 0)(x), atol=1e-13)
+
+
+def test_what_a_shift_knows_of_its_noise():
+    assert FourierShift(1, -2).gain == FourierShift(0.5, 1).noise_gain((8, 7)) == 1
+    assert FourierShift(0.5, 1).gain is FourierShift(0.5, 1).noise_gain((7, 8)) is None
+    assert FourierShift(0.5, 0.5).noise_partner().fresh_shape((3, 5, 7)) == (3, 0)
+    assert FourierShift(0.5, 0.5).noise_partner().fresh_shape((3, 5, 8)) == (3, 5)
+    assert FourierShift(3, 0.5).noise_partner().fresh_shape((3, 6, 8)) == (3, 8)
+
+
+def test_fresh_noise_of_a_shift_is_only_what_was_lost():
+    """By half a pixel the frequency n/2 is gone: the partner's is fresh, the others are those of the shift."""
+    noise, shift = np.random.default_rng(0).normal(size=(5, 8)), FourierShift(0.5, 0)
+    nyquist = np.array([1.0, -1.0] * 4) / math.sqrt(8)
+    added = shift.noise_partner()(noise, 3) - shift(noise)
+    np.testing.assert_allclose(shift(noise) @ nyquist, 0, atol=1e-13)
+    np.testing.assert_allclose(added, np.outer(added @ nyquist, nyquist), atol=1e-13)
+    assert np.abs(added).min() > 1e-3
+
+
+def test_shift_on_cells():
+    assert FourierShift(12, -4).on_cells(8) == FourierShift(1.5, -0.5)
 
 
 @pytest.mark.parametrize("crop", [FourierCrop, SpectralCrop])
@@ -121,6 +171,9 @@ def test_a_composition_with_a_crop_of_one_size_knows_its_gain_there():
     [
         (lambda: FourierCrop(), TypeError, "FourierCrop takes a target shape .* or a scale"),
         (lambda: FourierCrop.by(Fraction(3, 4)), ValueError, "to go up, take SpectralCrop or the transposed"),
+        (lambda: FourierShift(math.inf, 0), ValueError, "dx must be finite"),
+        (lambda: FourierShift(0, "1"), TypeError, "dy must be a real number"),
+        (lambda: FourierShift(True, 0), TypeError, "dx must be a real number"),
         (lambda: SpectralCrop((9, 4)).transposed((6, 6)).noise_partner(), ValueError, "not isotropic"),
         (lambda: SpectralCrop((4, 4)).transposed().noise_partner(), ValueError, "not isotropic"),
     ],
