@@ -113,7 +113,7 @@ def kronecker(draw):
 
 @case
 def kronecker_of_isometries(draw):
-    size = draw(pairs(2, 6))
+    size = draw(pairs(2, 5))
     target = draw(st.integers(1, size[0])), draw(st.integers(1, size[1]))
     return Kronecker(*SpectralCrop(target).axes(size)), size
 
