@@ -8,15 +8,22 @@
     >>> half.gain  # white noise comes out white, with half the standard deviation
     0.5
 
-`StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `SpectralCrop` keeps the low frequencies at
-any smaller size. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit white noise.
+`StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `OrthonormalSum` is that with noise gain 1.
+`SpectralCrop` keeps the low frequencies at any other size, `FourierCrop` at any smaller one, `Resize` has the usual
+kernels. `Translate` and `FourierShift` move the image, `Kronecker` is any two matrices. `a @ b` composes, `c * a`
+scales, `a.noise_partner()` carries unit white noise to unit white noise.
 """
 
 from .adjoint import Adjoint
 from .base import LinearOperator
 from .block_mean import BlockMean
+from .block_sum import OrthonormalSum
 from .composed import Composed
+from .fourier_crop import FourierCrop
+from .fourier_shift import FourierShift
+from .kronecker import Kronecker
 from .noise import ConditionalUpsampling, NoisePartner
+from .resize import Resize
 from .scaled import Scaled, Whitened
 from .shapes import ShapeError
 from .spectral import SpectralCrop
@@ -28,8 +35,13 @@ __all__ = [
     "BlockMean",
     "Composed",
     "ConditionalUpsampling",
+    "FourierCrop",
+    "FourierShift",
+    "Kronecker",
     "LinearOperator",
     "NoisePartner",
+    "OrthonormalSum",
+    "Resize",
     "Scaled",
     "ShapeError",
     "SpectralCrop",

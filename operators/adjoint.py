@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array
@@ -58,9 +59,15 @@ class Adjoint(LinearOperator):
             return super().noise_partner()  # type: ignore[return-value]
         from .noise.upsampling import ConditionalUpsampling
 
-        if not self.operator.isotropic:
+        # With a given shape the gain may depend on it.
+        gain = self.operator.gain if self.shape is None else self.operator.noise_gain(self.shape)
+        if gain is None:
             raise ValueError(f"{self!r} has no noise partner: {self.operator!r} is not isotropic")
         return ConditionalUpsampling(self)
+
+    def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+        axes = self.operator.axes(self.out_shape(shape)[-2:])
+        return None if axes is None else (axes[0].T, axes[1].T)
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         return sparse.csr_array(self.operator.matrix(self.out_shape(shape)[-2:]).T)

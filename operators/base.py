@@ -29,8 +29,8 @@ class LinearOperator(ABC):
 
     dtype, device and array library are kept, and torch differentiates through both directions. Operators are
     immutable and compare by value. A new one defines `_fault`, `_out_size`, `_forward`, `_adjoint` and, where they
-    hold, `_in_size`, `gain`, `preserves_constants`, `keeps_size`, `coverage`, `on_cells`, `noise_partner`; `_config`
-    and `_from_config` let it be saved.
+    hold, `_in_size`, `gain`, `preserves_constants`, `keeps_size`, `coverage`, `on_cells`, `axes`, `noise_partner`;
+    `_config` and `_from_config` let it be saved.
     """
 
     _infix: ClassVar[bool] = False  # whether the repr needs brackets inside a larger expression
@@ -128,8 +128,16 @@ class LinearOperator(ABC):
 
         return Adjoint(self, shape)
 
+    def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+        """The float64 matrices (R, C) of `A x = R x C^T` on inputs of `shape`; None where A is not separable so."""
+        self.out_shape(shape)
+        return None
+
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         """A on flattened images of `shape` as a float64 sparse matrix, one row per output pixel."""
+        axes = self.axes(shape)
+        if axes is not None:
+            return sparse.kron(*(sparse.csr_array(axis) for axis in axes), format="csr")
         _, (height, width) = self._split(shape)
         images = np.eye(height * width).reshape(-1, height, width)
         return sparse.csr_array(self(images).reshape(height * width, -1).T)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse  # type: ignore[import-untyped]
 
-from .arrays import Array, accumulation_dtype, array_namespace, cast, require_floating
-from .blocks import BlockOperator
+from .arrays import Array, cast, require_floating
+from .blocks import BlockOperator, block_means, spread
 from .config import Config, pair, serialisable, take
 from .shapes import Size
 from .values import whole_pair
@@ -42,26 +41,18 @@ class BlockMean(BlockOperator):
     def gain(self) -> float:
         return 1 / math.sqrt(self.scale[0] * self.scale[1])
 
-    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
-        size = self.out_shape(shape)[-2:]
-        means = (sparse.kron(sparse.csr_array(sparse.eye(n)), np.full((1, s), 1 / s)) for n, s in zip(size, self.scale))
-        return sparse.kron(*means, format="csr")
+    def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        height, width = self.out_shape(shape)[-2:]
+        sy, sx = self.scale
+        return np.kron(np.eye(height), np.full((1, sy), 1 / sy)), np.kron(np.eye(width), np.full((1, sx), 1 / sx))
 
     def _forward(self, x: Array) -> Array:
         require_floating(self, x)
-        xp = array_namespace(x)
-        *lead, height, width = x.shape
-        sy, sx = self.scale
-        blocks = xp.reshape(cast(x, accumulation_dtype(x)), (*lead, height // sy, sy, width // sx, sx))
-        return cast(xp.mean(blocks, axis=(-3, -1)), x.dtype)
+        return cast(block_means(x, self.scale), x.dtype)
 
     def _adjoint(self, y: Array, size: Size) -> Array:
         require_floating(self, y)
-        xp = array_namespace(y)
-        *lead, height, width = y.shape
-        sy, sx = self.scale
-        share = xp.reshape(y / (sy * sx), (*lead, height, 1, width, 1))
-        return xp.reshape(xp.broadcast_to(share, (*lead, height, sy, width, sx)), (*lead, *size))
+        return spread(y / (self.scale[0] * self.scale[1]), self.scale)
 
     def _config(self) -> Config:
         return {"scale": list(self.scale)}

@@ -46,10 +46,6 @@ class Composed(LinearOperator):
         return None if None in gains else math.prod(g for g in gains if g is not None)
 
     @property
-    def isotropic(self) -> bool:
-        return all(f.isotropic for f in self.factors)
-
-    @property
     def preserves_constants(self) -> bool:
         return all(f.preserves_constants for f in self.factors)
 

@@ -57,6 +57,13 @@ def signed(field: str, value: object) -> int:
     return value
 
 
+def number(field: str, value: object) -> float:
+    """A finite JSON number of at most MAX_INTEGER either way."""
+    if type(value) not in (int, float) or not abs(value) <= MAX_INTEGER:  # type: ignore[arg-type]
+        raise ValueError(f"{field} must be a number from -{MAX_INTEGER} to {MAX_INTEGER}, not {type(value).__name__}")
+    return float(value)  # type: ignore[arg-type]
+
+
 def text(field: str, value: object) -> str:
     """A short JSON string."""
     if type(value) is not str or len(value) > 64:

@@ -72,10 +72,6 @@ class Scaled(_Around):
         return None if self.operator.gain is None else abs(self.factor) * self.operator.gain
 
     @property
-    def isotropic(self) -> bool:
-        return self.operator.isotropic
-
-    @property
     def preserves_constants(self) -> bool:
         return self.factor == 1 and self.operator.preserves_constants
 
@@ -115,10 +111,10 @@ class Scaled(_Around):
 class Whitened(_Around):
     """The noise partner of an isotropic operator: unit white noise in, unit white noise out.
 
-    forward   A x / g(shape of x)
+    forward   A x / g
     adjoint   A^T y / g
 
-    Gain 1 on every size, also where the gain of A depends on it. Raises ValueError unless A is isotropic.
+    Raises ValueError unless A is isotropic.
     """
 
     def __post_init__(self) -> None:
@@ -130,18 +126,18 @@ class Whitened(_Around):
         return 1.0
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
-        return self.operator.matrix(shape) / self._divisor(shape)
+        return self.operator.matrix(shape) / self._divisor
 
-    def _divisor(self, shape: Sequence[int]) -> float:
-        gain = self.operator.noise_gain(shape)
-        assert gain is not None, f"{self.operator!r} claims to be isotropic and knows no gain at {tuple(shape)}"
-        return gain
+    @property
+    def _divisor(self) -> float:
+        assert self.operator.gain is not None, "checked at construction"
+        return self.operator.gain
 
     def _forward(self, x: Array) -> Array:
-        return self.operator(x) / self._divisor(x.shape)
+        return self.operator(x) / self._divisor
 
     def _adjoint(self, y: Array, size: Size) -> Array:
-        return self.operator.adjoint(y, size) / self._divisor(size)
+        return self.operator.adjoint(y, size) / self._divisor
 
     def _config(self) -> Config:
         return {"of": self.operator.to_dict()}

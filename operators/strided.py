@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array, Namespace, array_namespace
 from .blocks import BlockOperator
@@ -54,9 +53,10 @@ class StridedSelection(BlockOperator):
     def gain(self) -> float:
         return 1.0
 
-    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
-        size = self.out_shape(shape)[-2:]
-        return sparse.kron(*(_selection(n, s, p) for n, s, p in zip(size, self.scale, self.phase)), format="csr")
+    def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        self.out_shape(shape)
+        (sy, sx), (py, px) = self.scale, self.phase
+        return np.eye(shape[-2])[py::sy], np.eye(shape[-1])[px::sx]
 
     def _forward(self, x: Array) -> Array:
         (sy, sx), (py, px) = self.scale, self.phase
@@ -87,9 +87,3 @@ class StridedSelection(BlockOperator):
 def _padded(xp: Namespace, blocks: Array, axis: int, before: int, after: int) -> Array:
     zero = xp.zeros_like(blocks)
     return xp.concat([zero] * before + [blocks] + [zero] * after, axis=axis)
-
-
-def _selection(length: int, step: int, phase: int) -> sparse.csr_array:
-    """The one-dimensional selection, `length` rows."""
-    rows = np.arange(length)
-    return sparse.csr_array((np.ones(length), (rows, rows * step + phase)), shape=(length, length * step))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array, array_namespace, device_of
 from .base import LinearOperator
@@ -83,9 +82,9 @@ class Translate(LinearOperator):
             raise ValueError(f"{self!r} is no whole number of cells of {steps} pixels; nearest (dx, dy): {near}")
         return Translate(self.dx // steps, self.dy // steps, self.fill)
 
-    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
-        size = self.out_shape(shape)[-2:]
-        return sparse.kron(*(_moved(n, d, self.fill) for n, d in zip(size, (self.dy, self.dx))), format="csr")
+    def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        height, width = self.out_shape(shape)[-2:]
+        return _shifted(np.eye(height), -2, self.dy, self.fill), _shifted(np.eye(width), -2, self.dx, self.fill)
 
     def _fault(self, size: Size) -> str | None:
         if size[0] > abs(self.dy) and size[1] > abs(self.dx):
@@ -169,9 +168,3 @@ def _placed(part: Array, axis: int, start: int, length: int) -> Array:
         zeros = xp.zeros(tuple(shape), dtype=part.dtype, device=device_of(part))
         pieces = [zeros, *pieces] if at_front else [*pieces, zeros]
     return xp.concat(pieces, axis=axis)
-
-
-def _moved(length: int, d: int, fill: str) -> sparse.csr_array:
-    """One axis as a matrix."""
-    eye = np.eye(length)
-    return sparse.csr_array(_shifted(eye, -2, d, fill))

@@ -1,8 +1,9 @@
 """Reading constructor arguments: what a person may write, in one canonical form."""
 
+import math
 import operator
 from fractions import Fraction
-from numbers import Rational
+from numbers import Rational, Real
 
 
 def whole(name: str, value: object, low: int | None = None) -> int:
@@ -29,9 +30,18 @@ def whole_pair(name: str, value: object, low: int) -> tuple[int, int]:
 
 
 def ratio_pair(name: str, value: object) -> tuple[Fraction, Fraction]:
-    """Two exact ratios of at least 1, for height and width; one stands for both."""
+    """Two exact positive ratios, for height and width; one stands for both."""
     first, second = _pair(name, value)
     return _ratio(name, first), _ratio(name, second)
+
+
+def real(name: str, value: object) -> float:
+    """A finite real number; booleans are none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, not {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, not {value!r}")
+    return float(value)
 
 
 def _pair(name: str, value: object) -> tuple[object, object]:
@@ -45,6 +55,13 @@ def _pair(name: str, value: object) -> tuple[object, object]:
 def _ratio(name: str, value: object) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, Rational):
         raise TypeError(f"{name} must be an int or a fractions.Fraction such as Fraction(4, 3), not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}")
+    if value <= 0:
+        raise ValueError(f"{name} must be more than 0, not {value}")
     return Fraction(value)
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False, and nothing that only counts as such."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value

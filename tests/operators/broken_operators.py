@@ -2,8 +2,19 @@
 
 import numpy as np
 
-from commutant.operators import BlockMean, LinearOperator, StridedSelection, Translate
+from commutant.operators import (
+    BlockMean,
+    FourierShift,
+    LinearOperator,
+    Resize,
+    SpectralCrop,
+    StridedSelection,
+    Translate,
+)
+from commutant.operators.noise.area import AreaSplit
 from commutant.operators.noise.band import FreshBand
+from commutant.operators.noise.complement import FreshComplement
+from commutant.operators.noise.nyquist import FreshNyquist
 
 
 class AdjointWithoutItsFactor(BlockMean):
@@ -129,3 +140,35 @@ class CopiesIntoTheBand(Translate):
 class _Copies(FreshBand):
     def _combined(self, noise, fresh):
         return self.operator(noise)
+
+
+def _without(partner):
+    """The partner class, with its fresh noise left out: what it carries is not white alone."""
+
+    class Silent(partner):
+        def _combined(self, noise, fresh):
+            return super()._combined(noise, fresh * 0)
+
+    return Silent
+
+
+class UpWithoutHighFrequencies(SpectralCrop):
+    def noise_partner(self):
+        return _without(FreshComplement)(self)
+
+
+class SplitWithoutBridges(Resize):
+    def noise_partner(self):
+        return _without(AreaSplit)(self)
+
+
+class ShiftWithoutNyquist(FourierShift):
+    def noise_partner(self):
+        return _without(FreshNyquist)(self)
+
+
+class CornerAligned(Resize):
+    """Half a pixel off; its axes are what the others' are."""
+
+    def _forward(self, x):
+        return super()._forward(FourierShift(0.5, 0.5)(x))

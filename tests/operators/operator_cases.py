@@ -5,11 +5,26 @@ To enter a new operator into every law, every backend and the noise statistics, 
 
 from fractions import Fraction
 
+import numpy as np
 from hypothesis import strategies as st
 
-from commutant.operators import BlockMean, SpectralCrop, StridedSelection, Translate
+from commutant.operators import (
+    BlockMean,
+    FourierCrop,
+    FourierShift,
+    Kronecker,
+    OrthonormalSum,
+    Resize,
+    SpectralCrop,
+    StridedSelection,
+    Translate,
+)
 
 CASES: dict[str, st.SearchStrategy] = {}
+RATIOS = st.sampled_from([Fraction(1), Fraction(2), Fraction(3), Fraction(4, 3), Fraction(3, 2), Fraction(5, 4)])
+KERNEL_CHOICES = st.sampled_from(
+    [("area", True), *((kernel, smooth) for kernel in ("bilinear", "bicubic", "lanczos") for smooth in (True, False))]
+)
 
 
 def case(build):
@@ -40,16 +55,67 @@ def block_mean(draw):
 
 
 @case
+def orthonormal_sum(draw):
+    scale = draw(pairs(1, 4))
+    return OrthonormalSum(scale), times(scale, draw(pairs(1, 4)))
+
+
+@case
 def spectral_crop_to_a_shape(draw):
+    return SpectralCrop(draw(pairs(1, 7))), draw(pairs(1, 9))
+
+
+@case
+def fourier_crop_to_a_shape(draw):
     target, more = draw(pairs(1, 7)), draw(pairs(0, 6))
-    return SpectralCrop(target), (target[0] + more[0], target[1] + more[1])
+    return FourierCrop(target), (target[0] + more[0], target[1] + more[1])
+
+
+@case
+def fourier_crop_by_a_scale(draw):
+    scale = draw(RATIOS), draw(RATIOS)
+    return FourierCrop.by(scale), times([s.numerator for s in scale], draw(pairs(1, 3)))
 
 
 @case
 def spectral_crop_by_a_scale(draw):
-    ratios = st.sampled_from([Fraction(1), Fraction(2), Fraction(3), Fraction(4, 3), Fraction(3, 2), Fraction(5, 4)])
-    scale = draw(ratios), draw(ratios)
+    scale = draw(RATIOS), draw(RATIOS)
     return SpectralCrop.by(scale), times([s.numerator for s in scale], draw(pairs(1, 3)))
+
+
+@case
+def resize_to_a_shape(draw):
+    return Resize(draw(pairs(1, 7)), *draw(KERNEL_CHOICES)), draw(pairs(1, 9))
+
+
+@case
+def resize_by_a_scale(draw):
+    ratios = st.one_of(RATIOS, st.sampled_from([Fraction(1, 2), Fraction(2, 3)]))
+    scale = draw(ratios), draw(ratios)
+    return Resize.by(scale, *draw(KERNEL_CHOICES)), times([s.numerator for s in scale], draw(pairs(1, 2)))
+
+
+@case
+def fourier_shift(draw):
+    distances = st.one_of(st.integers(-5, 5), st.floats(-5, 5), st.sampled_from([0.5, -1.5]))
+    return FourierShift(draw(distances), draw(distances)), draw(pairs(1, 8))
+
+
+@case
+def kronecker(draw):
+    (h, w), size = draw(pairs(1, 5)), draw(pairs(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, columns = rng.normal(size=(h, size[0])), rng.normal(size=(w, size[1]))
+    if draw(st.booleans()):
+        rows[-1] = rows[0]  # less than full rank
+    return Kronecker(rows, columns), size
+
+
+@case
+def kronecker_of_isometries(draw):
+    size = draw(pairs(2, 5))
+    target = draw(st.integers(1, size[0])), draw(st.integers(1, size[1]))
+    return Kronecker(*SpectralCrop(target).axes(size)), size
 
 
 @case
@@ -75,12 +141,6 @@ def scaled(draw):
 def whitened(draw):
     scale = draw(pairs(2, 3))
     return BlockMean(scale).noise_partner(), times(scale, draw(pairs(1, 3)))
-
-
-@case
-def whitened_by_a_gain_that_depends_on_the_size(draw):
-    target, more = draw(pairs(1, 5)), draw(pairs(0, 5))
-    return SpectralCrop(target).noise_partner(), (target[0] + more[0], target[1] + more[1])
 
 
 @case

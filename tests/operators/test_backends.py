@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 from operator_cases import CASES
 
 import commutant
-from commutant.operators import BlockMean, SpectralCrop, StridedSelection
+from commutant.operators import (
+    BlockMean,
+    FourierCrop,
+    FourierShift,
+    Kronecker,
+    NoisePartner,
+    OrthonormalSum,
+    Resize,
+    SpectralCrop,
+    StridedSelection,
+    Translate,
+)
+from commutant.operators.separable import SeparableOperator
 
 BACKENDS = ["torch", "array_api_strict", "jax.numpy", "cupy"]
 OPERATORS = [
@@ -24,9 +36,31 @@ OPERATORS = [
     SpectralCrop((5, 6)),
     SpectralCrop.by(Fraction(4, 3)),
     BlockMean(2) @ SpectralCrop.by(2),
-    SpectralCrop((4, 4)).noise_partner(),
+    BlockMean(2).noise_partner(),
     0.5 * BlockMean((1, 2)),
+    OrthonormalSum(2),
+    SpectralCrop((5, 15)),
+    FourierCrop((5, 6)),
+    FourierCrop.by(Fraction(3, 2)),
+    Resize((7, 15), "lanczos"),
+    Resize.by(2, "bicubic", antialias=False),
+    Resize.by((2, 3)),
+    FourierShift(0.5, -1.25),
+    Translate(3, -2),
+    Translate(-1, 2, "edge"),
+    SpectralCrop.by(Fraction(4, 3)).transposed(),
+    BlockMean(2).transposed(),
 ]
+WITH_FRESH_NOISE = [
+    Translate(1, -2),
+    BlockMean(2).transposed(),
+    Resize((5, 9), "bicubic"),
+    SpectralCrop((9, 3)),
+    Kronecker([[1.0] * 6, [1.0] * 6], [[1.0] * 4]),
+    FourierShift(0.5, 1.25),
+    BlockMean(2) @ Translate(1, 1),
+]
+ROUNDING_ONCE = (BlockMean, OrthonormalSum, SeparableOperator, StridedSelection)
 
 
 def to_numpy(a):
@@ -49,6 +83,29 @@ def test_libraries_agree(library, case, data, seed, dtype):
     assert forward.dtype == backward.dtype == other.dtype
     np.testing.assert_allclose(to_numpy(forward), op(x), atol=eps * 8)
     np.testing.assert_allclose(to_numpy(backward), op.adjoint(op(x), x.shape), atol=eps * 8)
+
+
+@pytest.mark.parametrize("library", BACKENDS)
+@pytest.mark.parametrize("op", WITH_FRESH_NOISE, ids=repr)
+def test_noise_partners_agree(library, op):
+    """A seed means the same noise in every library, to rounding."""
+    xp = pytest.importorskip(library)
+    noise = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
+    partner = op.noise_partner()
+    assert isinstance(partner, NoisePartner)
+    drawn = partner(xp.asarray(noise), 7)
+    assert type(drawn) is type(xp.asarray(noise))
+    assert drawn.dtype == xp.float32
+    np.testing.assert_allclose(to_numpy(drawn), partner(noise, 7), atol=1e-5)
+
+
+@pytest.mark.parametrize("op", WITH_FRESH_NOISE, ids=repr)
+def test_noise_partners_keep_half_precision(op):
+    torch = pytest.importorskip("torch")
+    noise, partner = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0)), op.noise_partner()
+    half = partner(noise.to(torch.bfloat16), 7)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), partner(noise, 7), rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize("op", OPERATORS, ids=repr)
@@ -80,7 +137,7 @@ def test_half_precision_rounds_once(op, dtype):
     for half, exact in ((op(x), op(x.double())), (op.adjoint(op(x), x.shape), op.adjoint(op(x).double(), x.shape))):
         assert half.dtype == dtype
         error, largest = (half.double() - exact).abs(), exact.abs().max()
-        if isinstance(op, BlockMean | SpectralCrop | StridedSelection):
+        if isinstance(op, ROUNDING_ONCE):
             error = error / exact.abs().clamp_min(largest * 2**-6)
             assert error.max() <= 0.505 * torch.finfo(dtype).eps
         else:

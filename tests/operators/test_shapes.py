@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from operator_cases import CASES
 
-from commutant.operators import BlockMean, ShapeError, SpectralCrop, StridedSelection
+from commutant.operators import BlockMean, FourierCrop, ShapeError, SpectralCrop, StridedSelection
 
 SIXTH = BlockMean(3) @ BlockMean(2)
 REFUSED = [
@@ -16,12 +16,14 @@ REFUSED = [
     (BlockMean((2, 3)), (64, 64), "multiples of 2 and 3", ((64, 63), (64, 66))),
     (BlockMean(4), (2, 9), "multiples of 4 and 4", ((4, 8), (4, 12))),
     (StridedSelection(3, 4), (7, 7), "multiples of 3 and 3", ((6, 6), (9, 9))),
-    (SpectralCrop((8, 8)), (1, 3, 6, 12), "at least 8 and 8", ((8, 12),)),
+    (SpectralCrop((8, 8)), (1, 3, 6, 0), "at least 1 and 1", ((6, 1),)),
+    (FourierCrop((8, 8)), (1, 3, 6, 12), "at least 8 and 8; to go up, take SpectralCrop or", ((8, 12),)),
     (SpectralCrop.by(Fraction(4, 3)), (10, 12), "multiples of 4 and 4", ((8, 12), (12, 12))),
     (SIXTH, (1, 100, 60), r"at BlockMean\(3\), which is given \(50, 30\), ", ((102, 60), (96, 60), (102, 54))),
     (SIXTH, (101, 60), r"at BlockMean\(2\), which is given \(101, 60\), ", ((102, 60), (96, 60), (102, 54))),
     (2 * BlockMean(2), (3, 4), "multiples of 2 and 2", ((2, 4), (4, 4))),
-    (SpectralCrop((8, 8)).noise_partner(), (6, 6), "at least 8 and 8", ((8, 8),)),
+    (BlockMean(2).noise_partner(), (6, 5), "multiples of 2 and 2", ((6, 4), (6, 6))),
+    (SpectralCrop((8, 8)).transposed((9, 9)), (6, 6), "no output size", ((8, 8),)),
     (BlockMean(2) @ SpectralCrop((5, 5)), (9, 9), r"at BlockMean\(2\), which is given \(5, 5\)", ()),
     (BlockMean(2), (0, 4), "positive", ((2, 4),)),
 ]
