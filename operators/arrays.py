@@ -18,6 +18,11 @@ def _torch_of(x: Array) -> Any:
     return torch if torch is not None and isinstance(x, torch.Tensor) else None
 
 
+def is_torch(x: Array) -> bool:
+    """Whether `x` is a torch tensor."""
+    return _torch_of(x) is not None
+
+
 def array_namespace(x: Array) -> Namespace:
     """The array-API namespace of `x`; torch takes a short cut that `torch.compile` traces without a warning."""
     if _torch_of(x) is not None:
