@@ -16,7 +16,11 @@ from .adjoint import Adjoint
 from .base import LinearOperator
 from .block_mean import BlockMean
 from .composed import Composed
+from .flip import Flip
 from .noise import ConditionalUpsampling, NoisePartner
+from .permutation import Permutation
+from .quarter_turn import QuarterTurn
+from .roll import Roll
 from .scaled import Scaled, Whitened
 from .shapes import ShapeError
 from .spectral import SpectralCrop
@@ -28,8 +32,12 @@ __all__ = [
     "BlockMean",
     "Composed",
     "ConditionalUpsampling",
+    "Flip",
     "LinearOperator",
     "NoisePartner",
+    "Permutation",
+    "QuarterTurn",
+    "Roll",
     "Scaled",
     "ShapeError",
     "SpectralCrop",

@@ -1,8 +1,11 @@
 """Reading constructor arguments: what a person may write, in one canonical form."""
 
+import math
 import operator
 from fractions import Fraction
-from numbers import Rational
+from numbers import Rational, Real
+
+ROUNDINGS = (math.floor, math.ceil)
 
 
 def whole(name: str, value: object, low: int | None = None) -> int:
@@ -32,6 +35,24 @@ def ratio_pair(name: str, value: object) -> tuple[Fraction, Fraction]:
     """Two exact ratios of at least 1, for height and width; one stands for both."""
     first, second = _pair(name, value)
     return _ratio(name, first), _ratio(name, second)
+
+
+def real(name: str, value: object) -> float:
+    """A finite real number; booleans are none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a real number, not {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, not {value!r}")
+    return float(value)
+
+
+def whole_cells(move: object, distance: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """A distance (dx, dy) in cells `pixels` wide; ValueError naming `move` and the nearest where it is no whole one."""
+    width, (dx, dy) = whole("pixels", pixels, 1), distance
+    if dx % width or dy % width:
+        near = " or ".join(f"({round_(dx / width) * width}, {round_(dy / width) * width})" for round_ in ROUNDINGS)
+        raise ValueError(f"{move!r} is no whole number of cells of {width} pixels; nearest (dx, dy): {near}")
+    return dx // width, dy // width
 
 
 def _pair(name: str, value: object) -> tuple[object, object]:

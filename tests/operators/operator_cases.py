@@ -5,9 +5,19 @@ To enter a new operator into every law, every backend and the noise statistics, 
 
 from fractions import Fraction
 
+import numpy as np
 from hypothesis import strategies as st
 
-from commutant.operators import BlockMean, SpectralCrop, StridedSelection, Translate
+from commutant.operators import (
+    BlockMean,
+    Flip,
+    Permutation,
+    QuarterTurn,
+    Roll,
+    SpectralCrop,
+    StridedSelection,
+    Translate,
+)
 
 CASES: dict[str, st.SearchStrategy] = {}
 
@@ -106,3 +116,31 @@ def adjoint_of_a_spectral_crop(draw):
 def composed_with_a_translation(draw):
     move = Translate(draw(st.integers(-2, 2)), draw(st.integers(-2, 2)), "edge")
     return BlockMean(2) @ move @ BlockMean((1, 2)).transposed(), (2 * draw(st.integers(2, 3)), draw(st.integers(2, 3)))
+
+
+@case
+def roll(draw):
+    return Roll(draw(st.integers(-7, 7)), draw(st.integers(-7, 7))), draw(pairs(1, 5))
+
+
+@case
+def flip(draw):
+    return Flip(draw(st.sampled_from(["horizontal", "vertical", "both"]))), draw(pairs(1, 5))
+
+
+@case
+def quarter_turn(draw):
+    return QuarterTurn(draw(st.integers(-4, 5))), draw(pairs(1, 5))
+
+
+@case
+def permutation(draw):
+    height, width = size = draw(pairs(1, 4))
+    return Permutation(np.reshape(draw(st.permutations(range(height * width))), size)), size
+
+
+@case
+def composed_rearrangements(draw):
+    size = draw(pairs(1, 4))
+    order = np.random.default_rng(draw(st.integers(0, 99))).permutation(size[0] * size[1]).reshape(size)
+    return QuarterTurn(1) @ Permutation(order) @ Flip("both") @ Roll(1, 2), size
