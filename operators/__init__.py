@@ -13,10 +13,12 @@ any smaller size. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries 
 """
 
 from .adjoint import Adjoint
+from .affine import Affine
 from .base import LinearOperator
 from .block_mean import BlockMean
 from .composed import Composed
 from .flip import Flip
+from .homography import Homography
 from .noise import ConditionalUpsampling, NoisePartner
 from .permutation import Permutation
 from .quarter_turn import QuarterTurn
@@ -26,13 +28,16 @@ from .shapes import ShapeError
 from .spectral import SpectralCrop
 from .strided import StridedSelection
 from .translate import Translate
+from .warp import Warp
 
 __all__ = [
     "Adjoint",
+    "Affine",
     "BlockMean",
     "Composed",
     "ConditionalUpsampling",
     "Flip",
+    "Homography",
     "LinearOperator",
     "NoisePartner",
     "Permutation",
@@ -43,5 +48,6 @@ __all__ = [
     "SpectralCrop",
     "StridedSelection",
     "Translate",
+    "Warp",
     "Whitened",
 ]

@@ -74,3 +74,19 @@ def pair(field: str, value: object, low: int) -> tuple[int, int]:
 def ratio(field: str, value: object) -> Fraction:
     """A JSON list [numerator, denominator] as a Fraction."""
     return Fraction(*pair(field, value, 1))
+
+
+def number(field: str, value: object) -> float:
+    """A JSON number of moderate size."""
+    if type(value) not in (int, float) or not abs(value) <= 2**64:  # type: ignore[arg-type,operator]
+        raise ValueError(f"{field} must be a number of moderate size, not {type(value).__name__}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def numbers(field: str, value: object, rows: int, columns: int) -> list[list[float]]:
+    """A JSON list of `rows` lists of `columns` numbers."""
+    if not isinstance(value, list | tuple) or len(value) != rows:
+        raise ValueError(f"{field} must be a list of {rows} lists of {columns} numbers")
+    if not all(isinstance(row, list | tuple) and len(row) == columns for row in value):
+        raise ValueError(f"{field} must be a list of {rows} lists of {columns} numbers")
+    return [[number(field, entry) for entry in row] for row in value]

@@ -41,8 +41,13 @@ class HostArray:
         return f"<{'x'.join(map(str, self.values.shape[:2]))} {self.name} {self.digest[:8]}>"
 
     def to_config(self) -> Config:
-        """A JSON-able form: base64 of little-endian values, float32 where that holds them exactly."""
+        """A JSON-able form: base64 of little-endian values, float32 where that holds them exactly.
+
+        Raises ValueError for more than MAX_VALUES values, which would not be read back.
+        """
         values, kind = self.values, self.values.dtype.name
+        if values.size > MAX_VALUES:
+            raise ValueError(f"{self} has {values.size} values; the saved form takes {MAX_VALUES} at most")
         if kind == "float64" and np.array_equal(narrow := _narrowed(values), values):
             values, kind = narrow, "float32"
         data = base64.b64encode(values.astype(SAVED[kind]).tobytes()).decode("ascii")

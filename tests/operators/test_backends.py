@@ -15,7 +15,18 @@ from hypothesis import strategies as st
 from operator_cases import CASES
 
 import commutant
-from commutant.operators import BlockMean, SpectralCrop, StridedSelection
+from commutant.operators import (
+    Affine,
+    BlockMean,
+    Flip,
+    Homography,
+    Permutation,
+    QuarterTurn,
+    Roll,
+    SpectralCrop,
+    StridedSelection,
+    Warp,
+)
 
 BACKENDS = ["torch", "array_api_strict", "jax.numpy", "cupy"]
 OPERATORS = [
@@ -26,6 +37,19 @@ OPERATORS = [
     BlockMean(2) @ SpectralCrop.by(2),
     SpectralCrop((4, 4)).noise_partner(),
     0.5 * BlockMean((1, 2)),
+    Roll(3, -1),
+    Flip("both"),
+    QuarterTurn(1) @ QuarterTurn(2) @ QuarterTurn(1),
+    Affine.rotation(30, fill="reflect"),
+    Affine.zoom(0.7, "nearest", "zero"),
+    Homography(((1, 0.1, 1), (0, 1, 0.5), (0.01, 0.02, 1)), fill="zero"),
+]
+FLOW = 3 * np.random.default_rng(0).normal(size=(12, 12, 2))
+FIXED = [  # to one size
+    Permutation(np.random.default_rng(0).permutation(144).reshape(12, 12)),
+    Warp(FLOW),
+    Warp(FLOW, "nearest", "reflect"),
+    Warp(FLOW, fill="zero"),
 ]
 
 
@@ -51,7 +75,7 @@ def test_libraries_agree(library, case, data, seed, dtype):
     np.testing.assert_allclose(to_numpy(backward), op.adjoint(op(x), x.shape), atol=eps * 8)
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_array_api_strict_keeps_its_device(op):
     xp = pytest.importorskip("array_api_strict")
     device = xp.Device("device1")
@@ -59,7 +83,7 @@ def test_array_api_strict_keeps_its_device(op):
     assert op(x).device == op.adjoint(op(x), x.shape).device == device
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_torch_meta_device(op):
     """Shapes can be worked out without memory, and no operator moves an array to the host."""
     torch = pytest.importorskip("torch")
@@ -68,7 +92,7 @@ def test_torch_meta_device(op):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_half_precision_rounds_once(op, dtype):
     """Sums run in float32, so one operator is off by its final rounding, half a unit in the last place (eps / 2).
 
@@ -114,7 +138,7 @@ def test_arrays_only():
         BlockMean(2)([[1.0, 2.0], [3.0, 4.0]])
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_autocast_does_not_lower_precision(op):
     """Samplers often run under autocast, which turns matrix products into half precision."""
     torch = pytest.importorskip("torch")
@@ -126,7 +150,7 @@ def test_autocast_does_not_lower_precision(op):
     torch.testing.assert_close(y, op(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_inference_mode_leaves_nothing_behind(op):
     """A first call under inference mode must not spoil a later gradient through cached tensors."""
     torch = pytest.importorskip("torch")
@@ -137,21 +161,22 @@ def test_inference_mode_leaves_nothing_behind(op):
     assert torch.isfinite(x.grad).all()
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_torch_compile_takes_it_whole(op):
     torch = pytest.importorskip("torch")
     torch._dynamo.reset()
     compiled = torch.compile(lambda x: op.adjoint(op(x), x.shape), fullgraph=True, backend="eager")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for shape in ((2, 12, 12), (2, 24, 12)):  # the second one may be traced with symbolic sizes
+        # The second one may be traced with symbolic sizes.
+        for shape in ((2, 12, 12), (3, 12, 12) if op in FIXED else (2, 24, 12)):
             x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
             torch.testing.assert_close(compiled(x), op.adjoint(op(x), x.shape))
             compiled(x).sum().backward()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_torch_compile_to_machine_code(op):
     torch = pytest.importorskip("torch")
     torch._dynamo.reset()
