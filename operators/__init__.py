@@ -15,37 +15,51 @@ scales, `a.noise_partner()` carries unit white noise to unit white noise.
 """
 
 from .adjoint import Adjoint
+from .affine import Affine
 from .base import LinearOperator
 from .block_mean import BlockMean
 from .block_sum import OrthonormalSum
 from .composed import Composed
+from .flip import Flip
 from .fourier_crop import FourierCrop
 from .fourier_shift import FourierShift
+from .homography import Homography
 from .kronecker import Kronecker
 from .noise import ConditionalUpsampling, NoisePartner
+from .permutation import Permutation
+from .quarter_turn import QuarterTurn
 from .resize import Resize
+from .roll import Roll
 from .scaled import Scaled, Whitened
 from .shapes import ShapeError
 from .spectral import SpectralCrop
 from .strided import StridedSelection
 from .translate import Translate
+from .warp import Warp
 
 __all__ = [
     "Adjoint",
+    "Affine",
     "BlockMean",
     "Composed",
     "ConditionalUpsampling",
+    "Flip",
     "FourierCrop",
     "FourierShift",
+    "Homography",
     "Kronecker",
     "LinearOperator",
     "NoisePartner",
     "OrthonormalSum",
+    "Permutation",
+    "QuarterTurn",
     "Resize",
+    "Roll",
     "Scaled",
     "ShapeError",
     "SpectralCrop",
     "StridedSelection",
     "Translate",
+    "Warp",
     "Whitened",
 ]

@@ -62,10 +62,10 @@ def compiling(x: Array) -> bool:
 
 def full_precision(x: Array) -> AbstractContextManager[Any]:
     """A context in which matrix products keep their dtype: torch's autocast would lower them silently."""
-    torch = _torch_of(x)
-    if torch is None or not torch.amp.is_autocast_available(x.device.type):
-        return nullcontext()
-    return torch.autocast(x.device.type, enabled=False)
+    torch, kind = _torch_of(x), None if _torch_of(x) is None else x.device.type
+    if torch is not None and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()
 
 
 def take_pixels(x: Array, index: Array) -> Array:
@@ -75,3 +75,13 @@ def take_pixels(x: Array, index: Array) -> Array:
     where = xp.asarray(index, device=device_of(x))
     taken = xp.take(flat, xp.reshape(where, (-1,)), axis=-1)
     return xp.reshape(taken, (*x.shape[:-2], *index.shape))
+
+
+def grid_sample(x: Array, grid: Array, padding: str) -> Array:
+    """torch's bilinear samples of x (..., H, W) at `grid` (h, w, 2), (x, y) from -1 to 1 from border to border."""
+    torch = _torch_of(x)
+    images = x.reshape(-1, x.shape[-3] if x.ndim > 2 else 1, *x.shape[-2:])
+    grids = grid.expand(images.shape[0], *grid.shape)
+    with full_precision(x):
+        samples = torch.nn.functional.grid_sample(images, grids, padding_mode=padding, align_corners=False)
+    return samples.reshape(*x.shape[:-2], *grid.shape[:2])

@@ -57,13 +57,6 @@ def signed(field: str, value: object) -> int:
     return value
 
 
-def number(field: str, value: object) -> float:
-    """A finite JSON number of at most MAX_INTEGER either way."""
-    if type(value) not in (int, float) or not abs(value) <= MAX_INTEGER:  # type: ignore[arg-type]
-        raise ValueError(f"{field} must be a number from -{MAX_INTEGER} to {MAX_INTEGER}, not {type(value).__name__}")
-    return float(value)  # type: ignore[arg-type]
-
-
 def text(field: str, value: object) -> str:
     """A short JSON string."""
     if type(value) is not str or len(value) > 64:
@@ -81,3 +74,19 @@ def pair(field: str, value: object, low: int) -> tuple[int, int]:
 def ratio(field: str, value: object) -> Fraction:
     """A JSON list [numerator, denominator] as a Fraction."""
     return Fraction(*pair(field, value, 1))
+
+
+def number(field: str, value: object) -> float:
+    """A JSON number of moderate size."""
+    if type(value) not in (int, float) or not abs(value) <= 2**64:  # type: ignore[arg-type,operator]
+        raise ValueError(f"{field} must be a number of moderate size, not {type(value).__name__}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def numbers(field: str, value: object, rows: int, columns: int) -> list[list[float]]:
+    """A JSON list of `rows` lists of `columns` numbers."""
+    if not isinstance(value, list | tuple) or len(value) != rows:
+        raise ValueError(f"{field} must be a list of {rows} lists of {columns} numbers")
+    if not all(isinstance(row, list | tuple) and len(row) == columns for row in value):
+        raise ValueError(f"{field} must be a list of {rows} lists of {columns} numbers")
+    return [[number(field, entry) for entry in row] for row in value]

@@ -11,7 +11,7 @@ from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array
 from .base import LinearOperator
-from .config import Config, read, serialisable, take
+from .config import Config, number, read, serialisable, take
 from .shapes import Size
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ class Scaled(_Around):
     @classmethod
     def _from_config(cls, config: Config, depth: int) -> "Self":
         factor, inner = take(cls.__name__, config, "factor", "of")
-        if type(factor) not in (int, float) or abs(factor) > 2**64:
-            raise ValueError("factor must be a number of moderate size")
-        return cls(read(inner, depth - 1), float(factor))
+        return cls(read(inner, depth - 1), number("factor", factor))
 
     def __repr__(self) -> str:
         return f"{self.factor!r} * {self.operator._grouped_repr()}"

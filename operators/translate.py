@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from .arrays import Array, array_namespace, device_of
 from .base import LinearOperator
 from .config import Config, serialisable, signed, take, text
 from .shapes import Size
-from .values import choice, whole
+from .values import choice, whole, whole_cells
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -74,13 +73,7 @@ class Translate(LinearOperator):
         return rows * columns
 
     def on_cells(self, pixels: int) -> Translate:
-        steps = whole("pixels", pixels, 1)
-        if self.dx % steps or self.dy % steps:
-            near = " or ".join(
-                f"({r(self.dx / steps) * steps}, {r(self.dy / steps) * steps})" for r in (math.floor, math.ceil)
-            )
-            raise ValueError(f"{self!r} is no whole number of cells of {steps} pixels; nearest (dx, dy): {near}")
-        return Translate(self.dx // steps, self.dy // steps, self.fill)
+        return Translate(*whole_cells(self, (self.dx, self.dy), pixels), self.fill)
 
     def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         height, width = self.out_shape(shape)[-2:]

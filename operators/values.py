@@ -5,6 +5,8 @@ import operator
 from fractions import Fraction
 from numbers import Rational, Real
 
+ROUNDINGS = (math.floor, math.ceil)
+
 
 def whole(name: str, value: object, low: int | None = None) -> int:
     """An integer, of at least `low`; numpy integers will do, booleans and floats will not."""
@@ -42,6 +44,15 @@ def real(name: str, value: object) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, not {value!r}")
     return float(value)
+
+
+def whole_cells(move: object, distance: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """A distance (dx, dy) in cells `pixels` wide; ValueError naming `move` and the nearest where it is no whole one."""
+    width, (dx, dy) = whole("pixels", pixels, 1), distance
+    if dx % width or dy % width:
+        near = " or ".join(f"({round_(dx / width) * width}, {round_(dy / width) * width})" for round_ in ROUNDINGS)
+        raise ValueError(f"{move!r} is no whole number of cells of {width} pixels; nearest (dx, dy): {near}")
+    return dx // width, dy // width
 
 
 def _pair(name: str, value: object) -> tuple[object, object]:

@@ -5,7 +5,9 @@ non-negative number, 0 for perfect. Nothing here asserts; `test_laws.py` compare
 `test_broken.py` shows that each law tells a broken operator from a sound one.
 """
 
+import dataclasses
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -14,6 +16,7 @@ from scipy import stats
 
 from commutant import operators
 from commutant.operators import LinearOperator, NoisePartner
+from commutant.operators.host_array import HostArray
 
 TOLERANCE = 1e-11  # float64, images of at most a few hundred pixels
 ALPHA = 1e-5  # false-alarm rate of one noise report: a sound operator fails once in 100,000 seeds
@@ -133,8 +136,23 @@ def saved_form(op, size, rng) -> float:
 
 
 def readable_repr(op, size, rng) -> float:
-    """The repr is the expression that builds the operator."""
-    return float(eval(repr(op), {"Fraction": Fraction, **vars(operators)}) != op)
+    """The repr is the expression that builds the operator, with arrays as `<4x4 name digest>`."""
+    held = {str(array): f"held_{k}" for k, array in enumerate(held_arrays(op))}
+    names = {f"held_{k}": array.values for k, array in enumerate(held_arrays(op))}
+    expression = re.sub(r"<\d+(x\d+)* \w+ [0-9a-f]{8}>", lambda shown: held.get(shown[0], "unknown"), repr(op))
+    try:
+        return float(eval(expression, {"Fraction": Fraction, **vars(operators), **names}) != op)
+    except NameError:
+        return np.inf
+
+
+def held_arrays(part) -> list[HostArray]:
+    """The arrays in an operator, or in the operators it is made of."""
+    if isinstance(part, HostArray):
+        return [part]
+    if isinstance(part, LinearOperator):
+        part = [getattr(part, field.name) for field in dataclasses.fields(part)]
+    return [array for inner in part for array in held_arrays(inner)] if isinstance(part, tuple | list) else []
 
 
 LAWS = [

@@ -7,17 +7,25 @@ from fractions import Fraction
 
 import numpy as np
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from commutant.operators import (
+    Affine,
     BlockMean,
+    Flip,
     FourierCrop,
     FourierShift,
+    Homography,
     Kronecker,
     OrthonormalSum,
+    Permutation,
+    QuarterTurn,
     Resize,
+    Roll,
     SpectralCrop,
     StridedSelection,
     Translate,
+    Warp,
 )
 
 CASES: dict[str, st.SearchStrategy] = {}
@@ -166,3 +174,75 @@ def adjoint_of_a_spectral_crop(draw):
 def composed_with_a_translation(draw):
     move = Translate(draw(st.integers(-2, 2)), draw(st.integers(-2, 2)), "edge")
     return BlockMean(2) @ move @ BlockMean((1, 2)).transposed(), (2 * draw(st.integers(2, 3)), draw(st.integers(2, 3)))
+
+
+@case
+def roll(draw):
+    return Roll(draw(st.integers(-7, 7)), draw(st.integers(-7, 7))), draw(pairs(1, 5))
+
+
+@case
+def flip(draw):
+    return Flip(draw(st.sampled_from(["horizontal", "vertical", "both"]))), draw(pairs(1, 5))
+
+
+@case
+def quarter_turn(draw):
+    return QuarterTurn(draw(st.integers(-4, 5))), draw(pairs(1, 5))
+
+
+@case
+def permutation(draw):
+    height, width = size = draw(pairs(1, 4))
+    return Permutation(np.reshape(draw(st.permutations(range(height * width))), size)), size
+
+
+@case
+def composed_rearrangements(draw):
+    size = draw(pairs(1, 4))
+    order = np.random.default_rng(draw(st.integers(0, 99))).permutation(size[0] * size[1]).reshape(size)
+    return QuarterTurn(1) @ Permutation(order) @ Flip("both") @ Roll(1, 2), size
+
+
+MODES = st.sampled_from(["bilinear", "nearest"])
+FILLS = st.sampled_from(["edge", "reflect", "zero"])
+
+
+def flows(size):
+    """Flows that copy, stretch, fold and leave the image; whole and half pixels among them."""
+    steps = st.one_of(st.integers(-4, 4), st.sampled_from([0.5, -0.5, 1e-9]), st.floats(-9, 9, width=32))
+    return arrays(np.float64, (*size, 2), elements=steps.map(float))
+
+
+@case
+def warp(draw):
+    size = draw(pairs(1, 5))
+    return Warp(draw(flows(size)), draw(MODES), draw(FILLS)), size
+
+
+@case
+def composed_with_a_warp(draw):
+    size = draw(pairs(1, 3))
+    return BlockMean(1) @ Warp(draw(flows(size)), draw(MODES)) @ QuarterTurn(1), size[::-1]
+
+
+@case
+def affine(draw):
+    parts = st.floats(-3, 3, width=32)
+    linear = draw(st.tuples(parts, parts, parts, parts).filter(lambda m: abs(m[0] * m[3] - m[1] * m[2]) > 0.05))
+    matrix = (*linear[:2], draw(parts)), (*linear[2:], draw(parts))
+    named = [
+        Affine.rotation(draw(st.floats(-400, 400))),
+        Affine.zoom(draw(st.floats(0.2, 5))),
+        Affine.shift(0.5, -1.25),
+    ]
+    op = draw(st.sampled_from([Affine(matrix), *named]))
+    return Affine(op.entries, draw(MODES), draw(FILLS)), draw(pairs(1, 5))
+
+
+@case
+def homography(draw):
+    parts, tilts = st.floats(-0.3, 0.3), st.floats(-0.05, 0.05)
+    (a, b, c, d), (e, f) = (draw(st.tuples(*[kind] * n)) for kind, n in ((parts, 4), (tilts, 2)))
+    matrix = (1 + a, b, 3 * c), (c, 1 + d, 3 * a), (e, f, 1)
+    return Homography(matrix, draw(MODES), draw(FILLS)), draw(pairs(1, 5))

@@ -16,16 +16,23 @@ from operator_cases import CASES
 
 import commutant
 from commutant.operators import (
+    Affine,
     BlockMean,
+    Flip,
     FourierCrop,
     FourierShift,
+    Homography,
     Kronecker,
     NoisePartner,
     OrthonormalSum,
+    Permutation,
+    QuarterTurn,
     Resize,
+    Roll,
     SpectralCrop,
     StridedSelection,
     Translate,
+    Warp,
 )
 from commutant.operators.separable import SeparableOperator
 
@@ -50,6 +57,19 @@ OPERATORS = [
     Translate(-1, 2, "edge"),
     SpectralCrop.by(Fraction(4, 3)).transposed(),
     BlockMean(2).transposed(),
+    Roll(3, -1),
+    Flip("both"),
+    QuarterTurn(1) @ QuarterTurn(2) @ QuarterTurn(1),
+    Affine.rotation(30, fill="reflect"),
+    Affine.zoom(0.7, "nearest", "zero"),
+    Homography(((1, 0.1, 1), (0, 1, 0.5), (0.01, 0.02, 1)), fill="zero"),
+]
+FLOW = 3 * np.random.default_rng(0).normal(size=(12, 12, 2))
+FIXED = [  # to one size
+    Permutation(np.random.default_rng(0).permutation(144).reshape(12, 12)),
+    Warp(FLOW),
+    Warp(FLOW, "nearest", "reflect"),
+    Warp(FLOW, fill="zero"),
 ]
 WITH_FRESH_NOISE = [
     Translate(1, -2),
@@ -108,7 +128,7 @@ def test_noise_partners_keep_half_precision(op):
     torch.testing.assert_close(half.float(), partner(noise, 7), rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_array_api_strict_keeps_its_device(op):
     xp = pytest.importorskip("array_api_strict")
     device = xp.Device("device1")
@@ -116,7 +136,7 @@ def test_array_api_strict_keeps_its_device(op):
     assert op(x).device == op.adjoint(op(x), x.shape).device == device
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_torch_meta_device(op):
     """Shapes can be worked out without memory, and no operator moves an array to the host."""
     torch = pytest.importorskip("torch")
@@ -125,7 +145,7 @@ def test_torch_meta_device(op):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_half_precision_rounds_once(op, dtype):
     """Sums run in float32, so one operator is off by its final rounding, half a unit in the last place (eps / 2).
 
@@ -171,7 +191,7 @@ def test_arrays_only():
         BlockMean(2)([[1.0, 2.0], [3.0, 4.0]])
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_autocast_does_not_lower_precision(op):
     """Samplers often run under autocast, which turns matrix products into half precision."""
     torch = pytest.importorskip("torch")
@@ -183,7 +203,7 @@ def test_autocast_does_not_lower_precision(op):
     torch.testing.assert_close(y, op(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_inference_mode_leaves_nothing_behind(op):
     """A first call under inference mode must not spoil a later gradient through cached tensors."""
     torch = pytest.importorskip("torch")
@@ -194,21 +214,22 @@ def test_inference_mode_leaves_nothing_behind(op):
     assert torch.isfinite(x.grad).all()
 
 
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_torch_compile_takes_it_whole(op):
     torch = pytest.importorskip("torch")
     torch._dynamo.reset()
     compiled = torch.compile(lambda x: op.adjoint(op(x), x.shape), fullgraph=True, backend="eager")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for shape in ((2, 12, 12), (2, 24, 12)):  # the second one may be traced with symbolic sizes
+        # The second one may be traced with symbolic sizes.
+        for shape in ((2, 12, 12), (3, 12, 12) if op in FIXED else (2, 24, 12)):
             x = torch.randn(shape, generator=torch.Generator().manual_seed(0), requires_grad=True)
             torch.testing.assert_close(compiled(x), op.adjoint(op(x), x.shape))
             compiled(x).sum().backward()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("op", OPERATORS, ids=repr)
+@pytest.mark.parametrize("op", OPERATORS + FIXED, ids=repr)
 def test_torch_compile_to_machine_code(op):
     torch = pytest.importorskip("torch")
     torch._dynamo.reset()

@@ -78,7 +78,7 @@ def nested(depth):
         ({"operator": "Composed", "factors": [MEAN]}, "2 to 16"),
         ({"operator": "Composed", "factors": [MEAN] * 17}, "2 to 16"),
         ({"operator": "Composed", "factors": [MEAN, None]}, "must be a dict"),
-        ({"operator": "Scaled", "factor": float("nan"), "of": MEAN}, "finite and not 0"),
+        ({"operator": "Scaled", "factor": float("nan"), "of": MEAN}, "moderate"),
         ({"operator": "Scaled", "factor": float("inf"), "of": MEAN}, "moderate"),
         ({"operator": "Scaled", "factor": 10**400, "of": MEAN}, "moderate"),
         ({"operator": "Scaled", "factor": True, "of": MEAN}, "factor must be a number"),
