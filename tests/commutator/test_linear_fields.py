@@ -71,7 +71,7 @@ def test_periodic_field_solves_the_linear_least_squares(path, size, u, seed):
     """alpha C (alpha^2 C + sigma^2 I)^-1 x with the dense circulant covariance C = sum_k P_k f_k f_k^H."""
     t, (height, width) = u * highest(path), size
     freqs = [np.rint(np.fft.fftfreq(n) * n) for n in size]
-    # A Nyquist frequency is its own mirror image, whatever its sign: only a power even in i and j is well defined there.
+    # A Nyquist frequency is its own mirror image, whatever its sign: only a power even in i and in j is defined there.
     even = height % 2 == 0 or width % 2 == 0
     power = (lambda i, j, h, w: 3 / (1.0 + i**2 + 2 * j**2)) if even else lively
     basis = np.kron(*(np.fft.fft(np.eye(n), norm="ortho") for n in size))
