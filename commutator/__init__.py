@@ -1,7 +1,23 @@
-"""The condition and its use: fields, commutators, transport, selection, guidance, the plan and the tape."""
+"""The condition and its use: fields, commutators, reports, transport, selection, guidance, the plan and the tape."""
 
+from .along import along
+from .bound import deviation_bound, flow_deviation_bound
+from .closed_forms import (
+    convolution_commutator,
+    gaussian_commutator,
+    stationary_commutator,
+    two_point_commutator,
+)
 from .condition import commutator, commutator_norm, sample_norm
-from .fields import Field, GaussianField, GaussianMixtureField, StationaryGaussianField
+from .fields import (
+    ConvolutionField,
+    Field,
+    GaussianField,
+    GaussianMixtureField,
+    PeriodicGaussianField,
+    PointwiseField,
+    StationaryGaussianField,
+)
 from .guidance import Guidance
 from .manipulation import Manipulation
 from .motion import Motion
@@ -9,8 +25,10 @@ from .path import PATHS, Path, RectifiedFlow, VarianceExploding, VariancePreserv
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
 from .preview import evaluation_times, head, tail
+from .report import CommutatorReport, measure, measure_each
 from .requests import Advance, Enter, Evaluate, Head, Query
 from .schedule import tail_times
+from .signed_rank import SignedRank, signed_rank
 from .tape import Tape, TapeError
 from .transport import PerSample, Transport
 
@@ -19,6 +37,8 @@ __all__ = [
     "PATHS",
     "PRESETS",
     "Advance",
+    "CommutatorReport",
+    "ConvolutionField",
     "Enter",
     "Evaluate",
     "Field",
@@ -30,21 +50,34 @@ __all__ = [
     "Motion",
     "Path",
     "PerSample",
+    "PeriodicGaussianField",
     "Plan",
+    "PointwiseField",
     "Query",
     "RectifiedFlow",
+    "SignedRank",
     "StationaryGaussianField",
     "Tape",
     "TapeError",
     "Transport",
     "VarianceExploding",
     "VariancePreserving",
+    "along",
     "commutator",
     "commutator_norm",
+    "convolution_commutator",
+    "deviation_bound",
     "evaluation_times",
+    "flow_deviation_bound",
+    "gaussian_commutator",
     "head",
+    "measure",
+    "measure_each",
     "preset",
     "sample_norm",
+    "signed_rank",
+    "stationary_commutator",
     "tail",
     "tail_times",
+    "two_point_commutator",
 ]

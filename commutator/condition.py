@@ -34,7 +34,8 @@ def commutator(
     """The commutator as a function of state and time.
 
     Args:
-        operator: an isotropic linear operator (its noise gain moves the time).
+        operator: an isotropic linear operator (its noise gain moves the time); one of gain 1 that permutes pixels, as
+            selections and rolls do, keeps the time and works on any field.
         field: anything with `denoised(x, t)`.
         path: the probability path; rectified flow unless given.
         time: "matched", or "same" to keep the time (only meaningful for noise gain 1, where both agree).
@@ -43,7 +44,8 @@ def commutator(
         `f(x, t)` for x (batch, ..., height, width): the commutator in denoised form, shaped like `operator(x)`.
 
     Raises:
-        ValueError: when the operator is not isotropic on x's shape.
+        ValueError: before any evaluation, when the operator is not isotropic on x's shape (Translate, a warp: see
+            Manipulation) or does not keep constants.
     """
     sides = _sides(operator, field, path, time)
 
@@ -68,15 +70,18 @@ def commutator_norm(
     return norm
 
 
+def both_sides(transport: Transport, field: Field, x: Array, t: float, high: Array) -> tuple[Array, Array]:
+    """`A x0hat(x, t)` and `x0hat(c A x, t')` for `high` = x0hat(x, t); one evaluation of the field."""
+    return transport.operator(high), field.denoised(transport.state(x, t, high), transport.moved(t))
+
+
 def _sides(
     operator: LinearOperator, field: Field, path: Path | None, time: str
 ) -> Callable[[Array, float], tuple[Array, Array]]:
-    """`A x0hat(x, t)` and `x0hat(c A x, t')`, with one evaluation of the field each."""
     the_path = RectifiedFlow() if path is None else path
 
     def at(x: Array, t: float) -> tuple[Array, Array]:
         transport = Transport.of(operator, the_path, x.shape, time)
-        high = field.denoised(x, t)
-        return operator(high), field.denoised(transport.state(x, t, high), transport.moved(t))
+        return both_sides(transport, field, x, t, field.denoised(x, t))
 
     return at

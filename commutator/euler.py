@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from .fields import Field
@@ -52,13 +53,19 @@ def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[
     `times` is the schedule of the head: the final's own, or one of `plan.head_steps` steps where the plan asks for it.
     Raises ValueError for another number of steps than that, and as `Plan`, `Transport.of` and `tail_times` do.
     """
-    if plan.head_steps is not None and len(times) != plan.head_steps + 1:
-        raise ValueError(f"the plan's head runs on {plan.head_steps} steps, got a schedule of {len(times) - 1}")
-    recorded, high, _, _ = _drive(head(plan, times, Query(noise, times[0])), path, field, times)
-    lows = tail_times(Transport.of(plan.operators()[0], path, noise.shape, plan.time), times, plan.switch, plan.tail)
-    _, low, latent, transport = _drive(tail(plan, path, recorded), path, field, lows)
+    recorded, high, lows = record(plan, path, field, noise, times)
+    _, low, latent, transport = drive(tail(plan, path, recorded), path, field, lows)
     assert isinstance(transport, Transport), "a tail always enters low resolution"
     return Result(latent, recorded, high, low, transport)
+
+
+def record(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]) -> tuple[Head, int, list[float]]:
+    """The head of `plan`: (its record, its evaluations, the times of the tail); raises ValueError as `preview`."""
+    if plan.head_steps is not None and len(times) != plan.head_steps + 1:
+        raise ValueError(f"the plan's head runs on {plan.head_steps} steps, got a schedule of {len(times) - 1}")
+    recorded, evaluations, _, _ = drive(head(plan, times, Query(noise, times[0])), path, field, times)
+    transport = Transport.of(plan.operators()[0], path, noise.shape, plan.time)
+    return recorded, evaluations, tail_times(transport, times, plan.switch, plan.tail)
 
 
 def move(
@@ -66,7 +73,7 @@ def move(
 ) -> Array:
     """The end state of a run from `noise` that is moved as `manipulation` says; raises ValueError as that does."""
     recorded = _recorded(manipulation.switch, path, field, noise, times)
-    _, _, latent, _ = _drive(manipulation.moved(path, recorded, seeds), path, field, times[manipulation.switch :])
+    _, _, latent, _ = drive(manipulation.moved(path, recorded, seeds), path, field, times[manipulation.switch :])
     return latent
 
 
@@ -77,6 +84,15 @@ def finish(path: Path, field: Field, noise: Array, times: Sequence[float], outpu
         output = outputs[i] if i < len(outputs) else path.output(field.denoised(x, t), x, t)
         x = euler_step(path, output, x, t, times[i + 1])
     return x
+
+
+def trajectory(path: Path, field: Field, x: Array, times: Sequence[float]) -> list[Array]:
+    """The states of a plain run from `x`, one at every time."""
+    states = [x]
+    for t, t_next in pairwise(times):
+        x = euler_step(path, path.output(field.denoised(x, t), x, t), x, t, t_next)
+        states.append(x)
+    return states
 
 
 def _recorded(switch: int, path: Path, field: Field, noise: Array, times: Sequence[float]) -> Head:
@@ -105,7 +121,7 @@ def replay(transport: Transport | Motion, path: Path, recorded: Head) -> Array:
     return y
 
 
-def _drive(
+def drive(
     conversation: Conversation, path: Path, field: Field, times: Sequence[float]
 ) -> tuple[Any, int, Array, Transport | Motion | None]:
     """Answer a conversation with Euler steps on `times`; returns (its result, evaluations, last state, transport)."""

@@ -19,7 +19,7 @@ from commutant.commutator import (
 )
 from commutant.operators import BlockMean, LinearOperator, SpectralCrop, StridedSelection
 
-from .worlds import SELECTIONS, SIDE, SMOOTH, Counting, Wavy, highest, normal, paths, relative, seeds
+from .worlds import SELECTIONS, SIDE, SMOOTH, Counting, TwoSizes, Wavy, highest, normal, paths, relative, seeds
 
 CROPS = [SpectralCrop.by(2), SpectralCrop.by(Fraction(4, 3)), SpectralCrop((5, 7)), SpectralCrop((12, 9))]
 
@@ -77,33 +77,13 @@ def test_and_not_when_the_mean_varies():
 
 
 @given(path=paths, scale=st.sampled_from([2, 3]), mean=st.floats(-1, 1), u=st.floats(0.02, 0.98), seed=seeds)
-def test_block_mean_with_white_data_of_one_spread_has_this_commutator(path, scale, mean, u, seed):
-    """White data of standard deviation S at both sizes. The field shrinks towards the mean m by
-    k(t) = alpha S^2 / (alpha^2 S^2 + sigma^2), so with z = A x - alpha m (the transported deviation is c z),
-
-        A x0hat(x, t) - x0hat(c A x, t') = (k(t) - c k(t')) z.
-
-    With sigma(t') = c g sigma and alpha(t') = c alpha, c k(t') = alpha S^2 / (alpha^2 S^2 + g^2 sigma^2): the factor is
-
-        alpha S^2 (g^2 - 1) sigma^2 / ((alpha^2 S^2 + sigma^2) (alpha^2 S^2 + g^2 sigma^2)).
-
-    Not zero, because block means of white data have spread g S, not S; with that spread the commutator vanishes.
-    """
+def test_block_mean_commutes_with_white_data_whose_spread_it_is_told(path, scale, mean, u, seed):
+    """Block means of white data of spread S have spread g S. With one spread at both sizes: test_closed_forms.py."""
     t, spread, op = u * highest(path), 0.8, BlockMean(scale)
     x = normal(seed, 2, 1, SIDE, SIDE)
-    alpha, sigma, g = path.alpha(t), path.sigma(t), 1 / scale
-    signal, noise = alpha**2 * spread**2, sigma**2
-    factor = alpha * spread**2 * (g**2 - 1) * noise / ((signal + noise) * (signal + g**2 * noise))
-    value = commutator(op, GaussianField(mean, spread, path), path)(x, t)
-    assert relative(value, factor * (op(x) - alpha * mean)) <= 1e-8
-
-    class Knowing:
-        """The field of white data, told at low resolution that block means have spread g S."""
-
-        def denoised(self, x, t):
-            return GaussianField(mean, spread if x.shape[-1] == SIDE else g * spread, path).denoised(x, t)
-
-    assert relative(commutator(op, Knowing(), path)(x, t) + 1.0, np.ones_like(value)) <= 1e-11
+    low = GaussianField(mean, op.gain * spread, path)
+    value = commutator(op, TwoSizes(GaussianField(mean, spread, path), low, SIDE), path)(x, t)
+    assert relative(value + 1.0, np.ones_like(value)) <= 1e-11
 
 
 @given(op=st.sampled_from(SELECTIONS), t=st.floats(0.01, 1.0), seed=seeds)
