@@ -3,7 +3,7 @@
 from .condition import commutator, commutator_norm, sample_norm
 from .fields import Field, GaussianField, GaussianMixtureField, StationaryGaussianField
 from .guidance import Guidance
-from .path import PATHS, Path, RectifiedFlow, VarianceExploding, VariancePreserving
+from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExploding, VariancePreserving
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
 from .preview import Advance, Enter, Evaluate, Head, Query, evaluation_times, head, tail
@@ -16,6 +16,7 @@ __all__ = [
     "PATHS",
     "PRESETS",
     "Advance",
+    "DenoisedPrediction",
     "Enter",
     "Evaluate",
     "Field",
