@@ -3,7 +3,8 @@
 `import k_diffusion` needs torchvision, CLIP and more; its samplers need torchsde, torchdiffeq, scipy, tqdm and one
 function of `k_diffusion/utils.py`. So the installed folder is given an empty package of another name (`k_diffusion`
 itself stays untouched for whoever looks for it), and `utils.py`, which imports torchvision at its top and uses it in
-image functions that no sampler calls, finds a placeholder there while it is imported. Nothing of the samplers is stubbed.
+image functions that no sampler calls, finds a placeholder there while it is imported. Nothing
+of the samplers is stubbed.
 
     pip install --no-deps k-diffusion==0.1.1.post1 && pip install torchsde torchdiffeq
 """

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from ..errors import UnsupportedError
+
 Sampler = Callable[..., Any]
 
 
@@ -60,6 +62,15 @@ class Call:
         """The same with `wrapped(noise_sampler)` in place of the given noise sampler, where one was given."""
         given = self.options.get("noise_sampler")
         return self if given is None else replace(self, options={**self.options, "noise_sampler": wrapped(given)})
+
+
+def require_recordable(call: Call) -> None:
+    """UnsupportedError for a sampler that needs more of its model than its answers."""
+    if call.name.endswith("_cfg_pp"):
+        raise UnsupportedError(
+            f"{call.name} reads the unguided prediction from inside the model, where a recorded answer leaves none; "
+            "use the sampler without _cfg_pp"
+        )
 
 
 def name_of(sampler: Sampler) -> str:

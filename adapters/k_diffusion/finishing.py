@@ -11,7 +11,7 @@ from ...commutator import Tape, TapeError
 from .calling import Call, Sampler
 from .generators import State, restore, state
 from .proxy import Model, Proxy
-from .taping import check_tape, device_of, random_states, recorded_sigmas
+from .taping import DTYPES, check_tape, device_of, random_states, recorded_sigmas
 
 
 def finish(
@@ -77,4 +77,5 @@ class _Remembering(Proxy):
             return self._model(x, sigma, *args, **kwargs)
         if i in self._drew:
             restore(self._drew[i], self._device)
-        return torch.as_tensor(self._tape.outputs[i]).to(self._device, copy=True)
+        dtype = DTYPES[str(self._tape.header["dtypes"][i])]
+        return torch.as_tensor(self._tape.outputs[i]).to(self._device, dtype, copy=True)

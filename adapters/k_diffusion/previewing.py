@@ -10,7 +10,7 @@ import torch
 
 from ...commutator import Path, Plan, Tape, VarianceExploding
 from ..errors import UnsupportedError
-from .calling import Call, Sampler, checked_latent, checked_sigmas
+from .calling import Call, Sampler, checked_latent, checked_sigmas, require_recordable
 from .denoiser import CommutantDenoiser, Evaluations
 from .generators import kept
 from .proxy import Model
@@ -75,11 +75,7 @@ def preview(
 
 def _checked(call: Call, model: Model, x: torch.Tensor, plan: Plan, path: Path) -> CommutantDenoiser:
     """The denoiser for the preview, after every refusal that can be made without asking the model."""
-    if call.name.endswith("_cfg_pp"):
-        raise UnsupportedError(
-            f"{call.name} reads the unguided prediction from inside the model, where a recorded answer leaves none; "
-            "use the sampler without _cfg_pp"
-        )
+    require_recordable(call)
     if path.name not in ("variance-exploding", "rectified-flow"):
         raise UnsupportedError(f"path {path.name!r} is none of k-diffusion's: use VarianceExploding or RectifiedFlow")
     shorter = plan.tail is not None and plan.tail != len(call.sigmas) - 1 - plan.switch
@@ -87,8 +83,8 @@ def _checked(call: Call, model: Model, x: torch.Tensor, plan: Plan, path: Path) 
         raise UnsupportedError(f"{call.name} makes its own schedule from sigma_min and sigma_max: use tail=None")
     if shorter and call.options.get("noise_sampler") is None and seeds_itself(call, model, x):
         raise UnsupportedError(
-            f"{call.name} seeds its own noise for the range of its sigmas, which another tail changes; use tail=None or "
-            "give a noise_sampler"
+            f"{call.name} seeds its own noise for the range of its sigmas, which another tail changes; use "
+            "tail=None or give a noise_sampler"
         )
 
     def walk(of: torch.Tensor) -> Walk:

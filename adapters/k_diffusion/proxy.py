@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 Model = Callable[..., Any]
 
 
@@ -13,7 +15,7 @@ class Stop(BaseException):
 
 
 class Proxy:
-    """Stands for a model: what it does not have itself is the model's, so that samplers can read `model.inner_model`."""
+    """Stands for a model: attributes it lacks are the model's, so that samplers can read `model.inner_model`."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -26,4 +28,4 @@ class Proxy:
 
 def level(sigma: Any) -> float:
     """The noise level of a call: samplers pass one sigma per sample, all equal."""
-    return float(sigma.reshape(-1)[0])
+    return float(torch.as_tensor(sigma).reshape(-1)[0])

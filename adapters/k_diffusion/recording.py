@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from ...commutator import Path, Tape, VarianceExploding
-from ..errors import UnsupportedError
-from .calling import Call, Sampler, checked_latent, checked_sigmas
+from .calling import Call, Sampler, checked_latent, checked_sigmas, require_recordable
 from .generators import State, equal, kept, state
 from .proxy import Model, Proxy, Stop
 from .taping import tape_of
@@ -24,7 +24,8 @@ class Recording:
         noise: the latent that the run began with. began: the generators' state then.
         states, outputs: of the calls so far. moved: the generators' state after each of them. drew: the calls in which
             the model itself drew random numbers.
-        state: the state at the switch, as the sampler hands it to the model. sigma, args, kwargs: of that call.
+        state: the state at the switch, as the sampler hands it to the model. sigma, args, kwargs: of that call. grad:
+            whether gradients were on in it.
         stopped: the generators' state where the head ended.
     """
 
@@ -39,6 +40,7 @@ class Recording:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     stopped: State = ()
+    grad: bool = False
 
     @property
     def complete(self) -> bool:
@@ -63,7 +65,8 @@ class HeadRecorder(Proxy):
         if not switch or self._reference:
             output = self._ask(x, sigma, *args, **kwargs)
         if switch:
-            note.sigma, note.args, note.kwargs = sigma.detach().clone(), args, kwargs
+            note.sigma, note.args, note.kwargs = torch.as_tensor(sigma).detach().clone(), args, kwargs
+            note.grad = torch.is_grad_enabled()
             note.stopped = state(x.device)
             note.state = before
             raise Stop
@@ -109,23 +112,11 @@ def record(
     if calls < 0:
         raise ValueError(f"calls must not be negative, got {calls}")
     call = Call(sampler, sigmas, dict(extra_args or {}), disable, sampler_options)
+    require_recordable(call)
     with kept(x.device):
         recording = Recording(x.detach().clone(), state(x.device))
-        run_head(call, HeadRecorder(model, recording, calls, reference=False), x, callback)
+        with suppress(Stop):
+            call(HeadRecorder(model, recording, calls, reference=False), x.clone(), callback)
     if not recording.complete:
         raise ValueError(f"{call.name} asked its model {len(recording.outputs)} times, a tape of {calls} was wanted")
     return tape_of(call, recording, path or VarianceExploding())
-
-
-def run_head(call: Call, recorder: HeadRecorder, x: torch.Tensor, callback: Callable[[Any], Any] | None) -> None:
-    """Run the sampler until the recorder stops it. The caller's `x` is not handed out: a sampler may write on its own."""
-    try:
-        call(recorder, x.clone(), callback)
-    except Stop:
-        return
-
-
-def require_complete(recording: Recording, name: str) -> None:
-    """UnsupportedError unless the head reached the switch."""
-    if not recording.complete:
-        raise UnsupportedError(f"{name} ended before the switch, which its dry run had reached")

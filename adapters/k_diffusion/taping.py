@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ HEADER = {
     "switch": int,
     "rng": list,
     "drew": list,
+    "dtypes": list,
     "coarse": bool,
 }
 
@@ -37,10 +39,16 @@ HEADER = {
 def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = None) -> Tape:
     """The recorded head as a tape, on the CPU.
 
+    Samplers with wider sigmas promote their latents on the way: all answers are kept in the widest dtype, which loses
+    nothing, and given back in their own.
+
     A coarse head ran on a schedule of its own: its answers are of no use to the final, and are left out. The random
     states kept are that of the beginning and those after answers for which the model itself drew random numbers.
     """
     coarse = plan is not None and plan.head_steps is not None
+    outputs = [] if coarse else [output.cpu() for output in recording.outputs]
+    if outputs:
+        widest = functools.reduce(torch.promote_types, (o.dtype for o in outputs))
     assert recording.state is not None
     states = [recording.began, *([] if coarse else [recording.moved[i] for i in recording.drew])]
     header = {
@@ -49,17 +57,18 @@ def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = No
         "sampler": call.name,
         "options": options_hash(call),
         "noise_sampler": call.options.get("noise_sampler") is not None,
-        "sigmas": str(call.sigmas.dtype).removeprefix("torch."),
+        "sigmas": _dtype(call.sigmas),
         "sigmas_device": str(call.sigmas.device),
         "device": str(recording.noise.device),
         "switch": len(recording.states),
         "rng": [part.numel() for part in recording.began],
+        "dtypes": [_dtype(output) for output in outputs],
         "drew": [] if coarse else list(recording.drew),
         "coarse": coarse,
         "plan": None if plan is None else plan.to_dict(),
     }
     return Tape(
-        () if coarse else tuple(output.cpu() for output in recording.outputs),
+        tuple(output.to(widest) for output in outputs),
         recording.noise.cpu(),
         recording.state.cpu(),
         tuple(call.sigmas.tolist()),
@@ -69,7 +78,7 @@ def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = No
 
 
 def check_tape(tape: Tape, call: Call) -> None:
-    """TapeError unless the tape is a whole one of this sampler with these options and, where it must be, this schedule."""
+    """TapeError unless the tape is whole and of this sampler, these options and, where it must be, this schedule."""
     header = tape.header
     for key, kind in HEADER.items():
         if type(header.get(key)) is not kind:
@@ -87,6 +96,8 @@ def check_tape(tape: Tape, call: Call) -> None:
         raise TapeError(f"the tape was recorded with other options of {call.name} or other extra_args")
     if tape.recorded not in ((0,) if header["coarse"] else (header["switch"], header["switch"] + 1)):
         raise TapeError(f"the tape holds {tape.recorded} answers for a switch at call {header['switch']}")
+    if len(header["dtypes"]) != tape.recorded or not all(str(d) in DTYPES for d in header["dtypes"]):
+        raise TapeError("the tape's header has no valid 'dtypes'")
     if not header["coarse"] and _dtype(call.sigmas) != header["sigmas"]:
         raise TapeError(f"the tape was recorded with {header['sigmas']} sigmas, not {_dtype(call.sigmas)}")
     if not header["coarse"] and tuple(call.sigmas.tolist()) != tape.times:

@@ -38,7 +38,9 @@ class Walk:
     def first_call(self, step: int) -> int:
         """The call that begins `step`. ValueError where no step is left after it."""
         if not 0 <= step < len(self.starts):
-            raise ValueError(f"the switch step must lie in 0..{len(self.starts) - 1}, got {step}")
+            raise ValueError(
+                f"the switch step must lie in 0..{len(self.starts) - 1} of this sampler's steps, got {step}"
+            )
         return self.starts[step]
 
     @property
@@ -86,9 +88,7 @@ def _run(call: Call, model: Model, x: torch.Tensor, answer: Callable[[int, torch
     try:
         out = call.quiet()(dry, x, dry.step)
     except Stop:
-        raise UnsupportedError(
-            f"{call.name} asked its model {dry.limit} times about a tiny latent: adaptive?"
-        ) from None
+        raise UnsupportedError(f"{call.name} asked its model {dry.limit} times about a tiny latent") from None
     if not isinstance(out, torch.Tensor) or out.shape != x.shape:
         raise UnsupportedError(f"{call.name} returns {type(out).__name__}, not the latent alone: switch that off")
     dry.states.append(out)
