@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from commutant.adapters.k_diffusion import preview
 from commutant.commutator import Path, Plan, RectifiedFlow, Transport, VarianceExploding
@@ -29,7 +27,12 @@ from .worlds import (
 # Of a few sampler steps, relative to the largest entry.
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 PATHS = {"ve": (VarianceExploding(), sigmas, 10.0), "flow": (RectifiedFlow(), flow_sigmas, 1.0)}
+TREES = [name for name in STOCHASTIC if "sde" in name]  # slow to build
 POOLING = [{"operator": "mean"}, {"operator": "spectral", "scale": "4/3"}]
+
+
+def constant(x, sigma):
+    return torch.full_like(x, 0.3)
 
 
 def arrival(sampler, plan: Plan, path: Path, levels, dtype=torch.float64, **options):
@@ -47,7 +50,7 @@ def arrival(sampler, plan: Plan, path: Path, levels, dtype=torch.float64, **opti
     arrived, moved = steps[plan.switch]
     assert arrived.shape[-1] < 12
     transport = Transport.of(plan.operators()[0], path, x.shape, plan.time)
-    back = Transport.of(plan.operators()[0], path, x.shape, plan.time).path.transport(1 / transport.gain, moved)[1]
+    back = path.transport(1 / transport.gain, moved)[1]
     return arrived, transport.state(tape.state, back)
 
 
@@ -63,12 +66,11 @@ def test_through_a_selection_to_the_bit(name, dtype):
 @pytest.mark.parametrize("name", FIXED)
 def test_through_pooling_to_rounding_on_both_paths(name, path):
     the_path, levels, _ = PATHS[path]
-    if name == "sample_dpm_fast" and path == "flow":
-        pytest.skip("needs sigma_min > 0 and steps from it; its arithmetic is that of the other path")
-    for pooling in POOLING:
+    for pooling in POOLING[:1] if name in TREES else POOLING:
         plan = Plan(switch=switch_of(name), **pooling)
         arrived, state = arrival(SAMPLERS[name], plan, the_path, levels())
-        assert relative(arrived, state) <= TOLERANCE[torch.float64]
+        # dpm_fast computes, and announces, its levels in float32 whatever the latent's dtype is.
+        assert relative(arrived, state) <= (1e-6 if name == "sample_dpm_fast" else TOLERANCE[torch.float64])
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -89,45 +91,17 @@ def test_with_churn_in_a_window_of_sigmas(name, operator):
 
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_noise_is_matched_to_the_end(name):
-    """With a model that answers alike at both resolutions, the preview is A of the plain run's final."""
-
-    def flat(x, sigma):
-        return torch.full_like(x, 0.3) * (1 + sigma.reshape(-1, 1, 1, 1)).log().to(x.dtype)
-
-    # The level is a function of the resolution; the constant must not be.
-    def level_free(x, sigma):
-        return torch.full_like(x, 0.3)
-
-    before = torch.get_rng_state()
-    for operator in ("strided", "mean"):
-        for switch in (0, switch_of(name)):
-            plan = Plan(switch=switch, operator=operator)
-            low = preview(SAMPLERS[name], level_free, latent(), sigmas(), plan, disable=True).latent
-            torch.set_rng_state(before)
-            final = plain(SAMPLERS[name], level_free, latent(), sigmas())
-            torch.set_rng_state(before)
-            assert relative(low, plan.operators()[0](final)) <= 1e-12
-            other = plain(SAMPLERS[name], level_free, latent(), sigmas()[:-1])  # stops where noise is left
-            assert float(other.std()) > 1e-3
-            torch.set_rng_state(before)
-
-
-@pytest.mark.parametrize("name", STOCHASTIC)
-def test_noise_that_is_left_at_the_end_is_matched(name):
     """On a schedule that stops early the final still holds noise, and the preview holds A of it."""
     levels = sigmas()[:5]
     before = torch.get_rng_state()
-    low = preview(SAMPLERS[name], constant, latent(), levels, mean_plan(switch=2 if "fast" not in name else 1)).latent
-    torch.set_rng_state(before)
     final = plain(SAMPLERS[name], constant, latent(), levels)
-    assert relative(low, BlockMean(2)(final)) <= 1e-12
-    assert float((low - 0.3).std()) > 0.1
+    assert float((final - 0.3).std()) > 0.1
+    for switch in (0, 2):
+        torch.set_rng_state(before)
+        low = preview(SAMPLERS[name], constant, latent(), levels, mean_plan(switch=switch), disable=True).latent
+        assert relative(low, BlockMean(2)(final)) <= 1e-12
     torch.manual_seed(0)  # the check notices other noise
     assert relative(low, BlockMean(2)(plain(SAMPLERS[name], constant, latent(), levels))) > 0.1
-
-
-def constant(x, sigma):
-    return torch.full_like(x, 0.3)
 
 
 def test_noise_of_a_given_sampler_is_matched():
@@ -146,15 +120,13 @@ def test_noise_of_a_given_sampler_is_matched():
         assert relative(low, BlockMean(2)(plain(sampler, constant, latent(), levels, noise_sampler=twice))) > 1e-2
 
 
-@settings(deadline=None, max_examples=20)
-@given(
-    gain_scale=st.sampled_from([2, 4]), name=st.sampled_from(["sample_euler", "sample_dpmpp_2m"]), at=st.integers(0, 6)
-)
-def test_staying_on_the_high_schedule_equals_moving_the_sigmas(gain_scale, name, at):
-    """The tail is the sampler's own run from the transported state on sigmas moved to g sigma (no history at switch 0)."""
-    plan = Plan(switch=0, operator="mean", scale=gain_scale)
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("name", ["sample_euler", "sample_heun", "sample_dpm_2", "sample_lms", "sample_dpmpp_2m"])
+def test_staying_on_the_high_schedule_equals_moving_the_sigmas(name, scale):
+    """What the sampler makes of the transported noise on sigmas moved to g sigma."""
+    plan = Plan(switch=0, operator="mean", scale=scale)
     low = preview(SAMPLERS[name], wavy, latent(), sigmas(), plan, disable=True).latent
-    moved = plain(SAMPLERS[name], wavy, BlockMean(gain_scale)(latent()), sigmas() / gain_scale)
+    moved = plain(SAMPLERS[name], wavy, BlockMean(scale)(latent()), sigmas() / scale)
     assert relative(low, moved) <= 1e-5
 
 
