@@ -11,7 +11,7 @@ from ...commutator import Tape, TapeError
 from .calling import Call, Sampler
 from .generators import State, restore, state
 from .proxy import Model, Proxy
-from .taping import DTYPES, check_tape, device_of, random_states, recorded_sigmas
+from .taping import DTYPES, check_header, check_tape, device_of, random_states, recorded_sigmas
 
 
 def finish(
@@ -37,6 +37,7 @@ def finish(
         TapeError: the tape is of another sampler, schedule or options, or the run does not arrive at its state; before
             the model is asked. The generators are then, as after any exception, as they were found.
     """
+    check_header(tape)
     if sigmas is None:
         sigmas = recorded_sigmas(tape)
     call = Call(sampler, sigmas, dict(extra_args or {}), disable, sampler_options)

@@ -77,14 +77,21 @@ def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = No
     )
 
 
-def check_tape(tape: Tape, call: Call) -> None:
-    """TapeError unless the tape is whole and of this sampler, these options and, where it must be, this schedule."""
+def check_header(tape: Tape) -> None:
+    """TapeError unless this is a k-diffusion tape with a header of the right types."""
     header = tape.header
     for key, kind in HEADER.items():
         if type(header.get(key)) is not kind:
             raise TapeError(f"the tape's header has no valid {key!r}; is it a k-diffusion tape?")
     if header["kind"] != KIND or header["path"] not in PATHS:
         raise TapeError(f"the tape is of kind {header['kind']!r} on the path {header['path']!r}, not of {KIND}")
+    if header["sigmas"] not in DTYPES:
+        raise TapeError(f"the tape's sigmas are of dtype {header['sigmas']!r:.40}, which is none of {sorted(DTYPES)}")
+
+
+def check_tape(tape: Tape, call: Call) -> None:
+    """TapeError unless the tape is whole and of this sampler, these options and, where it must be, this schedule."""
+    header = tape.header
     if header["sampler"] != call.name:
         raise TapeError(f"the tape was recorded with {header['sampler']!r}, not with {call.name}")
     if header["noise_sampler"] != (call.options.get("noise_sampler") is not None):
@@ -108,13 +115,10 @@ def check_tape(tape: Tape, call: Call) -> None:
 
 
 def recorded_sigmas(tape: Tape) -> torch.Tensor:
-    """The schedule as it was given. TapeError where the header does not say how; ValueError for a coarse head."""
-    header = tape.header
-    if header.get("coarse"):
+    """The schedule as it was given. ValueError for a coarse head."""
+    if tape.header["coarse"]:
         raise ValueError("the tape's head ran on a coarse schedule of its own: give the final's sigmas")
-    if header.get("sigmas") not in DTYPES:
-        raise TapeError("the tape's header has no valid 'sigmas'; is it a k-diffusion tape?")
-    return torch.tensor(tape.times, dtype=DTYPES[header["sigmas"]], device=device_of(tape, "sigmas_device"))
+    return torch.tensor(tape.times, dtype=DTYPES[tape.header["sigmas"]], device=device_of(tape, "sigmas_device"))
 
 
 def device_of(tape: Tape, key: str = "device") -> torch.device:
