@@ -122,11 +122,14 @@ def recorded_sigmas(tape: Tape) -> torch.Tensor:
 
 
 def device_of(tape: Tape, key: str = "device") -> torch.device:
-    """The device the header names. TapeError for anything else."""
+    """The device the header names. TapeError where it names none, or one that is not here."""
     name = str(tape.header.get(key))
     kind, _, index = name.partition(":")
     if kind not in DEVICES or not (index == "" or (index.isdigit() and len(index) < 4)):
         raise TapeError(f"the tape's header names {name!r:.40}, which is no device")
+    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if kind != "cpu" and (here is None or here.type != kind):
+        raise TapeError(f"the tape was recorded on {name}, which is not here")
     return torch.device(name)
 
 

@@ -108,6 +108,7 @@ def test_conditions_are_told_apart_by_content():
         {"sigmas_device": "/dev/sda"},
         {"device": "cuda:99999"},
         {"device": "meta"},
+        {"device": "xpu:0"},
         {"rng": []},
         {"rng": [-1]},
         {"rng": [12]},
