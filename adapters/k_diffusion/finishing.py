@@ -11,7 +11,7 @@ from ...commutator import Tape, TapeError
 from .calling import Call, Sampler
 from .generators import State, restore, state
 from .proxy import Model, Proxy
-from .taping import DTYPES, check_header, check_tape, device_of, random_states, recorded_sigmas
+from .taping import answer_of, check_header, check_tape, device_of, latent_of, random_states, recorded_sigmas
 
 
 def finish(
@@ -49,9 +49,7 @@ def finish(
         raise TapeError("the tape's generator states are not of this machine's kind")
     restore(began, device)
     try:
-        return call(
-            _Remembering(model, tape, device, drew), torch.as_tensor(tape.noise).to(device, copy=True), callback
-        )
+        return call(_Remembering(model, tape, drew), latent_of(tape), callback)
     except BaseException:
         restore(found, device)
         raise
@@ -60,9 +58,9 @@ def finish(
 class _Remembering(Proxy):
     """Answers from the tape for as long as it lasts, then asks the model."""
 
-    def __init__(self, model: Model, tape: Tape, device: torch.device, drew: Mapping[int, State]) -> None:
+    def __init__(self, model: Model, tape: Tape, drew: Mapping[int, State]) -> None:
         super().__init__(model)
-        self._tape, self._device, self._drew = tape, device, drew
+        self._tape, self._drew = tape, drew
         self._index = 0
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -77,6 +75,5 @@ class _Remembering(Proxy):
         if i >= self._tape.recorded:
             return self._model(x, sigma, *args, **kwargs)
         if i in self._drew:
-            restore(self._drew[i], self._device)
-        dtype = DTYPES[str(self._tape.header["dtypes"][i])]
-        return torch.as_tensor(self._tape.outputs[i]).to(self._device, dtype, copy=True)
+            restore(self._drew[i], x.device)
+        return answer_of(self._tape, i)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 KIND = "k-diffusion"
 DTYPES = {str(d).removeprefix("torch."): d for d in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 DEVICES = ("cpu", "cuda", "mps", "xpu")
+# "switch" is the model call, not the step, at which the tape's state was recorded; "layouts" are strides: how
+# `randn_like` fills a latent depends on them.
 HEADER = {
     "kind": str,
     "path": str,
@@ -32,6 +34,7 @@ HEADER = {
     "rng": list,
     "drew": list,
     "dtypes": list,
+    "layouts": list,
     "coarse": bool,
 }
 
@@ -63,6 +66,7 @@ def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = No
         "switch": len(recording.states),
         "rng": [part.numel() for part in recording.began],
         "dtypes": [_dtype(output) for output in outputs],
+        "layouts": [list(tensor.stride()) for tensor in (recording.noise, *outputs)],
         "drew": [] if coarse else list(recording.drew),
         "coarse": coarse,
         "plan": None if plan is None else plan.to_dict(),
@@ -105,6 +109,9 @@ def check_tape(tape: Tape, call: Call) -> None:
         raise TapeError(f"the tape holds {tape.recorded} answers for a switch at call {header['switch']}")
     if len(header["dtypes"]) != tape.recorded or not all(str(d) in DTYPES for d in header["dtypes"]):
         raise TapeError("the tape's header has no valid 'dtypes'")
+    shape = tuple(tape.noise.shape)
+    if len(header["layouts"]) != 1 + tape.recorded or not all(_dense(shape, s) for s in header["layouts"]):
+        raise TapeError("the tape's header has no valid 'layouts'")
     if not header["coarse"] and _dtype(call.sigmas) != header["sigmas"]:
         raise TapeError(f"the tape was recorded with {header['sigmas']} sigmas, not {_dtype(call.sigmas)}")
     if not header["coarse"] and tuple(call.sigmas.tolist()) != tape.times:
@@ -131,6 +138,17 @@ def device_of(tape: Tape, key: str = "device") -> torch.device:
     if kind != "cpu" and (here is None or here.type != kind):
         raise TapeError(f"the tape was recorded on {name}, which is not here")
     return torch.device(name)
+
+
+def latent_of(tape: Tape) -> torch.Tensor:
+    """The latent that the run begins with, as it was laid out: memory of its own."""
+    return _laid_out(tape.noise, tape.header["layouts"][0], None, device_of(tape))
+
+
+def answer_of(tape: Tape, i: int) -> torch.Tensor:
+    """The model's `i`-th answer, in the dtype and layout it came in: memory of its own."""
+    header = tape.header
+    return _laid_out(tape.outputs[i], header["layouts"][i + 1], DTYPES[header["dtypes"][i]], device_of(tape))
 
 
 def random_states(tape: Tape) -> tuple[State, dict[int, State]]:
@@ -175,6 +193,25 @@ def _describe(digest: Any, value: Any, depth: int) -> None:
         digest.update(f"{value!r};".encode())
     else:
         digest.update(f"{type(value).__name__};".encode())
+
+
+def _laid_out(array: Any, strides: list[int], dtype: torch.dtype | None, device: torch.device) -> torch.Tensor:
+    tensor = torch.as_tensor(array)
+    return torch.empty_strided(tensor.shape, strides, dtype=dtype or tensor.dtype, device=device).copy_(tensor)
+
+
+def _dense(shape: tuple[int, ...], strides: Any) -> bool:
+    """Whether `strides` lay an array of `shape` out without gaps, in some order of its dims."""
+    if type(strides) is not list or len(strides) != len(shape):
+        return False
+    if not all(type(s) is int and 0 <= s < 2**62 for s in strides):
+        return False
+    expected = 1
+    for stride, length in sorted((s, n) for s, n in zip(strides, shape, strict=True) if n > 1):
+        if stride != expected:
+            return False
+        expected *= length
+    return True
 
 
 def _dtype(tensor: torch.Tensor) -> str:

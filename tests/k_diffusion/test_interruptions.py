@@ -111,6 +111,21 @@ def test_gradients_are_off_where_the_sampler_has_them_off():
     assert modes == [False] * EVALUATIONS
 
 
+def test_a_sampler_in_inference_mode(tmp_path):
+    euler = SAMPLERS["sample_euler"]
+
+    @torch.inference_mode()
+    def sampler(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        return euler(model, x, sigmas, extra_args, callback, disable)
+
+    result = preview(sampler, wavy, latent(), sigmas(), PLAN, disable=True)
+    expected = preview(euler, wavy, latent(), sigmas(), PLAN, disable=True)
+    assert torch.equal(result.latent, expected.latent)
+    result.tape.save(tmp_path / "a.tape")
+    final = finish(sampler, wavy, result.tape, disable=True)
+    assert torch.equal(final, euler(wavy, latent(), sigmas(), disable=True))
+
+
 def test_the_models_own_random_numbers_are_its_own():
     """A model's draws of the low-resolution shape are not answered with high-resolution noise."""
     seen = []

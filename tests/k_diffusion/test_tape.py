@@ -40,6 +40,33 @@ def test_round_trip_in_numpy_and_with_a_model_that_draws(tmp_path):
     assert torch.equal(final, plain(SAMPLERS["sample_heun"], Drawing(), latent(torch.float32), sigmas()))
 
 
+@pytest.mark.parametrize("switch", [0, 3])
+def test_round_trip_of_other_memory_layouts(switch, tmp_path):
+    """How torch fills random latents depends on how they lie in memory, which a file does not keep by itself."""
+    x = latent(torch.float32, (2, 4, 8, 6)).to(memory_format=torch.channels_last)
+    assert not torch.equal(_drawn(x), _drawn(x.contiguous()))
+    sampler, plan = SAMPLERS["sample_euler_ancestral"], mean_plan(switch=switch)
+    before = torch.get_rng_state()
+    preview(sampler, wavy, x, sigmas(), plan, disable=True).tape.save(tmp_path / "a.tape")
+    final = finish(sampler, wavy, Tape.load(tmp_path / "a.tape", framework="torch"), disable=True)
+    torch.set_rng_state(before)
+    assert torch.equal(final, sampler(wavy, x, sigmas(), disable=True))
+
+
+def test_a_latent_cut_from_a_larger_one():
+    x = latent(torch.float32, (3, 4, 8, 8))[1:2, :1]
+    before = torch.get_rng_state()
+    result = preview(SAMPLERS["sample_euler_ancestral"], wavy, x, sigmas(), mean_plan(), disable=True)
+    final = finish(SAMPLERS["sample_euler_ancestral"], wavy, result.tape, disable=True)
+    torch.set_rng_state(before)
+    assert torch.equal(final, SAMPLERS["sample_euler_ancestral"](wavy, x, sigmas(), disable=True))
+
+
+def _drawn(x):
+    torch.manual_seed(0)
+    return torch.randn_like(x)
+
+
 def test_equal_runs_make_equal_files(tmp_path):
     torch.manual_seed(7)
     first = tape().save(tmp_path / "a.tape")
@@ -117,6 +144,12 @@ def test_conditions_are_told_apart_by_content():
         {"drew": ["0"]},
         {"drew": [0]},
         {"coarse": 1},
+        {"layouts": []},
+        {"layouts": [[192, 64, 8, 1]] * 3},
+        {"layouts": [[192, 64, 8, 0]] * 4},
+        {"layouts": [[192, 64, 8, 2]] * 4},
+        {"layouts": [[10**12, 64, 8, 1]] * 4},
+        {"layouts": [["192", 64, 8, 1]] * 4},
     ],
     ids=str,
 )
