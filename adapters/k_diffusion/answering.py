@@ -116,6 +116,7 @@ class LowAnswers(Proxy):
             restore(note.moved[i], note.noise.device)
             return self.view.transport.operator(note.outputs[i]).clone()
         if i == self._switch:
+            self._require_arrival(x)
             restore(note.stopped, note.noise.device)
         self.real = True
         y, low = self.view.state(x, t), self.view.transport.moved(t)
@@ -126,6 +127,18 @@ class LowAnswers(Proxy):
         if request.x is state and request.output is output:
             return denoised
         return self._path.denoised(request.output, request.x, low)
+
+    def _require_arrival(self, x: torch.Tensor) -> None:
+        note = self._recording
+        assert note.state is not None
+        expected = self.view.noise(note.state)
+        # Rounding of the narrowest latent of the run, the first one, with room: a wrong state is off by its own size.
+        allowed = 4 * torch.finfo(note.noise.dtype).eps ** 0.5 * float(expected.abs().max())
+        if not float((x - expected).abs().max()) <= allowed:
+            raise UnsupportedError(
+                "the low-resolution run does not arrive at the transported state: something other than the sampler, a "
+                "callback perhaps, changed the latent during the high-resolution steps; a preview cannot repeat that"
+            )
 
     def _until(self, kind: type, reply: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
         """The conversation's next request of this kind; evaluations before it are made."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -104,7 +105,7 @@ def walk_of(call: Call, model: Model, x: torch.Tensor) -> Walk:
     call = call.drawing(lambda _: lambda *args, **kwargs: torch.zeros_like(tiny))
     with kept(x.device):
         dry = _run(call, model, tiny, lambda i, y: torch.zeros_like(y))
-    rising = all(a < b for a, b in zip(dry.starts, dry.starts[1:], strict=False))
+    rising = all(a < b for a, b in pairwise(dry.starts))
     if not dry.starts or not rising or dry.starts[0] != 0:
         raise UnsupportedError(
             f"{call.name} does not call its callback once after the first model call of every step: where a step "

@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 
-from commutant.adapters.k_diffusion import finish, preview, record
+from commutant.adapters.k_diffusion import UnsupportedError, finish, preview, record
 from commutant.commutator import Guidance, Plan
 
+from .third_party import sample_in_place
 from .worlds import SAMPLERS, Seeing, latent, mean_plan, plain, random_state_kept, sigmas, wavy
 
 PLAN = Plan(switch=3, operator="strided", selection="argmin", guidance=Guidance("exact", 2, 0.1))
@@ -88,6 +89,30 @@ def test_callbacks_hear_of_real_steps(name):
     assert {float(info["sigma"]) for info in steps} <= asked
     for info in steps[4:]:
         assert any(x.shape == info["x"].shape and torch.equal(x, info["x"]) for x, _ in model.asked)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_a_callback_that_changes_the_latent(dtype):
+    """Refused in the head, where a replay cannot repeat it; let through afterwards, and in a finish from a record."""
+
+    def masking(step):
+        def callback(info):
+            if info["i"] == step:
+                info["x"].mul_(0.2)
+
+        return callback
+
+    in_place = sample_in_place
+    for step in (0, 2):
+        mask = masking(step)
+        with random_state_kept(), pytest.raises(UnsupportedError, match="changed the latent"):
+            preview(in_place, wavy, latent(dtype), sigmas(), mean_plan(), None, mask)
+        tape = record(in_place, wavy, latent(dtype), sigmas(), 3, None, mask)
+        final = finish(in_place, wavy, tape, callback=mask)
+        assert torch.equal(final, plain(in_place, wavy, latent(dtype), sigmas(), callback=mask))
+    free = preview(in_place, wavy, latent(dtype), sigmas(), mean_plan())
+    masked = preview(in_place, wavy, latent(dtype), sigmas(), mean_plan(), None, masking(4))
+    assert not torch.equal(masked.latent, free.latent)
 
 
 def test_a_finish_calls_back_as_the_plain_run():

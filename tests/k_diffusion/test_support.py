@@ -2,7 +2,9 @@
 
 import pytest
 
-from commutant.benchmarks.k_diffusion_support import PAGE, Row, page, rows
+from commutant.adapters.k_diffusion import UnsupportedError
+from commutant.adapters.k_diffusion.answering import LowAnswers, View
+from commutant.benchmarks.k_diffusion_support import MEAN, PAGE, Row, constant, latent, levels, page, rows
 
 from . import third_party
 from .worlds import SAMPLERS, random_state_kept
@@ -29,10 +31,11 @@ def test_a_broken_sampler_is_seen_to_be_refused(sampler):
 
 
 def test_a_replay_that_arrives_elsewhere_is_seen_to_fail(monkeypatch):
-    """A view that is off by a factor: the preview runs, and the page says that it failed."""
-    from commutant.adapters.k_diffusion.answering import View
-
+    """A view that is off by a factor is refused where the run arrives; without that check the page says "failed"."""
     noise = View.noise
     monkeypatch.setattr(View, "noise", lambda self, eps: 1.01 * noise(self, eps))
+    with pytest.raises(UnsupportedError, match="does not arrive"):
+        Row("off", SAMPLERS["sample_euler"]).preview(constant, latent(), levels(), MEAN)
+    monkeypatch.setattr(LowAnswers, "_require_arrival", lambda self, x: None)
     assert "| off | worked | failed | worked | draws none |" in page([Row("off", SAMPLERS["sample_euler"])])
     assert "| off | worked | failed | worked | failed |" in page([Row("off", SAMPLERS["sample_euler_ancestral"])])
