@@ -21,7 +21,7 @@ from .fields import (
 from .guidance import Guidance
 from .manipulation import Manipulation
 from .motion import Motion
-from .path import PATHS, Path, RectifiedFlow, VarianceExploding, VariancePreserving
+from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExploding, VariancePreserving
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
 from .preview import evaluation_times, head, tail
@@ -39,6 +39,7 @@ __all__ = [
     "Advance",
     "CommutatorReport",
     "ConvolutionField",
+    "DenoisedPrediction",
     "Enter",
     "Evaluate",
     "Field",

@@ -135,4 +135,27 @@ class VariancePreserving(Path):
         return (x - self.alpha(t) * denoised) / t
 
 
+@dataclass(frozen=True)
+class DenoisedPrediction(Path):
+    """The marginals of another path, for a model that returns the denoised prediction itself."""
+
+    marginals: Path
+    name = "denoised-prediction"
+
+    def alpha(self, t: float) -> float:
+        return self.marginals.alpha(t)
+
+    def sigma(self, t: float) -> float:
+        return self.marginals.sigma(t)
+
+    def transport(self, gain: float, t: float) -> tuple[float, float]:
+        return self.marginals.transport(gain, t)
+
+    def denoised(self, output: Array, x: Array, t: float) -> Array:
+        return output
+
+    def output(self, denoised: Array, x: Array, t: float) -> Array:
+        return denoised
+
+
 PATHS: dict[str, Path] = {p.name: p for p in (RectifiedFlow(), VarianceExploding(), VariancePreserving())}

@@ -32,11 +32,11 @@ class TapeError(ValueError):
 
 @dataclass(frozen=True)
 class Tape:
-    """A recorded head of one image.
+    """A recorded head of one image, or of a batch that is finished together.
 
     Attributes:
         outputs: raw model outputs of the first evaluations, as the solver consumed them, in the pipeline's own latent
-            layout, each (1, ...).
+            layout, each (1, ...), or (batch, ...).
         noise: the state at the first step, same layout.
         state: the state at the switch.
         times: the schedule the head ran on.

@@ -1,8 +1,6 @@
-"""What an adapter says when it will not or cannot go on."""
+"""What this adapter says when it will not or cannot go on."""
 
-
-class UnsupportedError(ValueError):
-    """Refused by name before any model evaluation: the message gives the reason and the nearest way out."""
+from ..errors import UnsupportedError as UnsupportedError
 
 
 class InterruptedByUser(Exception):

@@ -16,6 +16,7 @@ MODULES = (
     "commutant.adapters",
     "commutant.adapters.sheet",
     "commutant.adapters.diffusers",
+    "commutant.adapters.k_diffusion",
     "commutant.integrations",
     "commutant.integrations.cli",
     "commutant.integrations.sheet_folder",

@@ -1,0 +1,33 @@
+"""Previews and finishes of k-diffusion samplers, the user's own included. Importing this loads torch on first use only.
+
+A sampler is any function `sampler(model, x, sigmas, extra_args=None, callback=None, disable=None, **options)` that asks
+`model(x, sigma, **extra_args)` for the denoised prediction. It is never copied, and k_diffusion is never imported: the
+sampler runs, unmodified, with a model that remembers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..errors import UnsupportedError
+    from .denoiser import CommutantDenoiser
+    from .finishing import finish
+    from .previewing import Preview, preview
+    from .recording import record
+
+__all__ = ["CommutantDenoiser", "Preview", "UnsupportedError", "finish", "preview", "record"]
+
+_HOMES = {
+    "CommutantDenoiser": ".denoiser",
+    "Preview": ".previewing",
+    "UnsupportedError": "..errors",
+    "finish": ".finishing",
+    "preview": ".previewing",
+    "record": ".recording",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name], __package__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
