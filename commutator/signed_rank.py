@@ -46,6 +46,7 @@ def signed_rank(a: np.ndarray, b: np.ndarray, names: tuple[str, str], alternativ
 
     from scipy.stats import wilcoxon
 
+    # Left out here: with zeros, older releases of scipy approximate the p-value of small samples by a normal one.
     test = wilcoxon(difference[difference != 0], alternative=alternative)
     smaller = names[median > 0] if median else None
     return SignedRank(float(test.statistic), float(test.pvalue), median, smaller)

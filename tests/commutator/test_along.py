@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commutant.commutator import Guidance, Plan, PointwiseField, RectifiedFlow, along, commutator_norm
+from commutant.commutator import GaussianField, Guidance, Plan, PointwiseField, RectifiedFlow, along, commutator_norm
 from commutant.commutator.euler import preview, trajectory
 
-from .worlds import SIDE, Wavy, normal, paths, relative, schedules, seeds, shifted
+from .worlds import SIDE, TwoSizes, Wavy, normal, paths, relative, schedules, seeds, shifted
 
 FLOW = RectifiedFlow()
 PAPER = Guidance("exact", 5, 0.04)
@@ -31,6 +31,16 @@ def test_where_field_and_operator_commute_it_stays_zero():
     pointwise = PointwiseField(lambda x, t: x / (1 + x * x))
     assert not along(Plan(switch=3, operator="strided"), FLOW, pointwise, noise, times).absolute.any()
     assert along(Plan(switch=3, operator="mean"), FLOW, pointwise, noise, times).absolute.min() > 0.01
+
+
+@pytest.mark.parametrize("form", ["denoised", "output"])
+def test_at_matched_time_too(form):
+    """White data whose spread is known at both sizes: velocities differ by the scale and the state of the transport."""
+    noise, times = normal(0, 2, 1, SIDE, SIDE), shifted(8)
+    told = TwoSizes(GaussianField(0.3, 0.8), GaussianField(0.3, 0.4), SIDE)
+    assert along(Plan(switch=3, operator="mean"), FLOW, told, noise, times, form=form).absolute.max() <= 1e-12
+    untold = GaussianField(0.3, 0.8)
+    assert along(Plan(switch=3, operator="mean"), FLOW, untold, noise, times, form=form).absolute.min() > 0.01
 
 
 @pytest.mark.parametrize("guidance", [None, PAPER, Guidance("lagged", 2, 0.1)], ids=["free", "exact", "lagged"])
