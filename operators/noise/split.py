@@ -40,7 +40,7 @@ class ConservativeSplit(NoisePartner):
         return xp.reshape(table(flat, fresh), tuple(noise.shape))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # a few: tables of large images are large
 def _table(operator: SampledOperator, size: Size) -> SplitTable:
     seen = operator.seen(size)
     cells = size[0] * size[1]
