@@ -9,7 +9,9 @@
     0.5
 
 `StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `SpectralCrop` keeps the low frequencies at
-any smaller size. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit white noise.
+any smaller size. `Roll`, `Flip`, `QuarterTurn` and `Permutation` rearrange pixels; `Translate`, `Warp`, `Affine` and
+`Homography` move the scene. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit
+white noise, with fresh noise where `a` alone would colour it.
 """
 
 from .adjoint import Adjoint
