@@ -12,6 +12,10 @@
 `SpectralCrop` keeps the low frequencies at any other size, `FourierCrop` at any smaller one, `Resize` has the usual
 kernels. `Translate` and `FourierShift` move the image, `Kronecker` is any two matrices. `a @ b` composes, `c * a`
 scales, `a.noise_partner()` carries unit white noise to unit white noise.
+`StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `SpectralCrop` keeps the low frequencies at
+any smaller size. `Roll`, `Flip`, `QuarterTurn` and `Permutation` rearrange pixels; `Translate`, `Warp`, `Affine` and
+`Homography` move the scene. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit
+white noise, with fresh noise where `a` alone would colour it.
 """
 
 from .adjoint import Adjoint

@@ -30,7 +30,9 @@ class Affine(SampledOperator):
     `matrix` is [M t], 2 x 3, or M alone, 2 x 2; `mode` and `fill` are those of `Warp`, and so are the noise partner
     (`ConservativeSplit`) and the precision. Any size; `on_cells` divides t. See `rotation`, `zoom` and `shift`. Going
     down, zoom does not average: compose it with a reduction. Raises ValueError for a singular matrix, TypeError for a
-    dtype that is not real floating. Source: bilinear interpolation.
+    dtype that is not real floating.
+
+    Source: bilinear interpolation.
     """
 
     entries: tuple[tuple[float, ...], ...]  # [M t]

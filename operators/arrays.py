@@ -71,7 +71,7 @@ def full_precision(x: Array) -> AbstractContextManager[Any]:
 def take_pixels(x: Array, index: Array) -> Array:
     """The pixels of x (..., H, W) at row-major positions `index` (integers, any shape): (..., *index.shape)."""
     xp = array_namespace(x)
-    flat = xp.reshape(x, (*x.shape[:-2], -1))
+    flat = xp.reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
     where = xp.asarray(index, device=device_of(x))
     taken = xp.take(flat, xp.reshape(where, (-1,)), axis=-1)
     return xp.reshape(taken, (*x.shape[:-2], *index.shape))

@@ -30,9 +30,9 @@ class Homography(SampledOperator):
 
     `matrix` is 3 x 3, of any scale but 0; `mode` and `fill` are those of `Warp`, and so are the noise partner
     (`ConservativeSplit`) and the precision. `on_cells` is S M S^-1 with S = diag(1/pixels, 1/pixels, 1). Raises
-    ValueError for a singular matrix, one that sends the centre to the horizon and one that shows there what is behind
-    the camera, ShapeError for images in which the horizon (w = 0) shows, TypeError for a dtype that is not real
-    floating.
+    ValueError for a matrix that is singular, sends the centre to the horizon or shows there what is behind the camera,
+    ShapeError for images in which the horizon (w = 0) shows, TypeError for a dtype that is not real floating.
+
     Source: projective geometry; Hartley and Zisserman 2004, section 2.3.
     """
 

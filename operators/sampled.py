@@ -92,4 +92,4 @@ def _built(operator: SampledOperator, size: Size) -> Sampling:
 
 
 # Kept on the host: a cached device tensor born under torch.inference_mode could never be differentiated through.
-_cached = lru_cache(maxsize=16)(_built)
+_cached = lru_cache(maxsize=4)(_built)  # a few: tables of large images are large

@@ -36,10 +36,11 @@ class ConservativeSplit(NoisePartner):
     def _combined(self, noise: Array, fresh: Array) -> Array:
         xp = array_namespace(noise)
         table = _table(self.operator, (noise.shape[-2], noise.shape[-1]))
-        return xp.reshape(table(xp.reshape(noise, (*noise.shape[:-2], -1)), fresh), tuple(noise.shape))
+        flat = xp.reshape(noise, (*noise.shape[:-2], table.sources))
+        return xp.reshape(table(flat, fresh), tuple(noise.shape))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)  # a few: tables of large images are large
 def _table(operator: SampledOperator, size: Size) -> SplitTable:
     seen = operator.seen(size)
     cells = size[0] * size[1]

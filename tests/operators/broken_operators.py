@@ -7,14 +7,17 @@ from commutant.operators import (
     FourierShift,
     LinearOperator,
     Resize,
+    Roll,
     SpectralCrop,
     StridedSelection,
     Translate,
+    Warp,
 )
 from commutant.operators.noise.area import AreaSplit
 from commutant.operators.noise.band import FreshBand
 from commutant.operators.noise.complement import FreshComplement
 from commutant.operators.noise.nyquist import FreshNyquist
+from commutant.operators.noise.split import ConservativeSplit
 
 
 class AdjointWithoutItsFactor(BlockMean):
@@ -172,3 +175,43 @@ class CornerAligned(Resize):
 
     def _forward(self, x):
         return super()._forward(FourierShift(0.5, 0.5)(x))
+
+
+class WarpsBack(Warp):
+    """Takes the warp by the opposite flow for the adjoint: the usual mistake."""
+
+    def _adjoint(self, y, size):
+        return Warp(-self.flow, self.mode, self.fill)(y)
+
+
+class CountsTheFill(Warp):
+    """Gives pixels outside the weight of the fill, so that more than everything is seen."""
+
+    def coverage(self, shape):
+        return super().coverage(shape) + self._table.weight.sum(axis=0)
+
+
+class WarpsItsNoise(Warp):
+    """Treats noise as signal, brought to unit variance pixel by pixel: neighbours stay correlated."""
+
+    def noise_partner(self):
+        return _Warped(self)
+
+
+class _Warped(ConservativeSplit):
+    def _combined(self, noise, fresh):
+        squares = np.square(self.operator._table.weight).sum(axis=0)
+        return self.operator(noise) / np.sqrt(squares)
+
+
+class ForgetsItsFill(Warp):
+    def to_dict(self):
+        return Warp(self.flow, self.mode, "zero").to_dict()
+
+
+class RollsOnItsInverse(Roll):
+    """Undoes itself in the wrong direction."""
+
+    @property
+    def inverse(self):
+        return self

@@ -8,6 +8,7 @@ import pytest
 from commutant.operators import BlockMean, SpectralCrop, StridedSelection
 
 SIZE = (12, 12)
+FLOW = np.random.default_rng(0).uniform(-3, 3, size=(*SIZE, 2))
 FAULTS = [
     (laws.adjoint, broken.AdjointWithoutItsFactor(2)),
     (laws.adjoint, broken.AdjointTooSmall(2)),
@@ -29,6 +30,12 @@ FAULTS = [
     (laws.matrix_equals_function, broken.CornerAligned((6, 6), "bicubic")),
     (laws.coverage, broken.CoversTooMuch(2)),
     (laws.saved_form, broken.ForgetsItsPhase(2, 3)),
+    (laws.adjoint, broken.WarpsBack(FLOW)),
+    (laws.adjoint, broken.RollsOnItsInverse(1, 2)),
+    (laws.gram, broken.RollsOnItsInverse(1, 2)),
+    (laws.coverage, broken.CountsTheFill(FLOW)),
+    (laws.noise_partner_is_white, broken.WarpsItsNoise(FLOW)),
+    (laws.saved_form, broken.ForgetsItsFill(FLOW)),
     (laws.readable_repr, broken.MumblesItsRepr(2, 3)),
 ]
 

@@ -8,7 +8,18 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from operator_cases import CASES
 
-from commutant.operators import BlockMean, FourierCrop, ShapeError, SpectralCrop, StridedSelection
+from commutant.operators import (
+    Affine,
+    BlockMean,
+    FourierCrop,
+    Homography,
+    Permutation,
+    Roll,
+    ShapeError,
+    SpectralCrop,
+    StridedSelection,
+    Warp,
+)
 
 SIXTH = BlockMean(3) @ BlockMean(2)
 REFUSED = [
@@ -26,6 +37,11 @@ REFUSED = [
     (SpectralCrop((8, 8)).transposed((9, 9)), (6, 6), "no output size", ((8, 8),)),
     (BlockMean(2) @ SpectralCrop((5, 5)), (9, 9), r"at BlockMean\(2\), which is given \(5, 5\)", ()),
     (BlockMean(2), (0, 4), "positive", ((2, 4),)),
+    (Roll(1, 1), (0, 4), "positive", ((1, 4),)),
+    (Affine.rotation(10), (3, 0), "positive", ((3, 1),)),
+    (Warp(np.zeros((4, 6, 2))), (2, 6, 4), "of 4 x 6 pixels", ((4, 6),)),
+    (Permutation([[0, 1]]), (2, 1), "of 1 x 2 pixels", ((1, 2),)),
+    (Homography(((1, 0, 0), (0, 1, 0), (0.1, 0, 1))), (4, 21), "horizon", ((4, 20), (3, 20), (4, 19))),
 ]
 
 
