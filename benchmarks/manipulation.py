@@ -123,6 +123,11 @@ class Scores:
         self.wanted = torch.from_numpy(np.stack([labels_of(w) for w in words]) > 0.5)
         self.classifier = load_classifier()
 
+    def whole(self) -> list[int]:
+        """Which finals show every object that was asked for."""
+        seen = found(self.classifier, np.stack([np.rint(f * 255) for f in self.finals]).astype(np.uint8))
+        return [i for i, row in enumerate((~self.wanted | seen).all(1).tolist()) if row]
+
     def of(self, images: list[np.ndarray], targets: list[np.ndarray], seen: np.ndarray) -> dict[str, float]:
         everywhere, new = np.ones_like(seen, dtype=bool), seen < 0.5
         errors = [np.mean((a - b)[seen > 0.999] ** 2) for a, b in zip(images, targets)]
@@ -157,20 +162,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     call = dict(SCENES_CALL_DEFAULTS, num_inference_steps=options.steps)
     scenes = [scene_from_seed(FIRST + i) for i in range(options.pairs)]
     with torch.autocast("cpu", torch.bfloat16, enabled=options.autocast):
-        finals, images, lines = run(pipe, call, scenes, at, options)
+        finals, images, lines, whole = run(pipe, call, scenes, at, options)
     text = markdown(lines, options, at)
     print(text)
     if options.markdown:
         options.markdown.write_text(text)
     if options.picture:
         options.picture.parent.mkdir(parents=True, exist_ok=True)
-        picture(finals, images).save(options.picture, optimize=True)
+        picture(finals, images, whole).save(options.picture, optimize=True)
 
 
 def run(
     pipe: Any, call: dict[str, Any], scenes: list[Any], at: int, options: argparse.Namespace
-) -> tuple[list[Image.Image], dict[str, dict[str, list[np.ndarray]]], list[dict[str, Any]]]:
-    """The finals, every moved image by movement and way, and the table's lines."""
+) -> tuple[list[Image.Image], dict[str, dict[str, list[np.ndarray]]], list[dict[str, Any]], list[int]]:
+    """The finals, every moved image by movement and way, the table's lines, and which finals show all they should."""
     previewer = Previewer(pipe, batch_size=options.batch, head_batch_size=options.batch)
     # A head to the step that images are moved at, with the answer there; its previews are not looked at.
     plan = Plan(switch=at, operator="spectral", tail=1, guidance=Guidance("defect", 1, 1.0))
@@ -193,7 +198,7 @@ def run(
             lines.append({"movement": name, "how": way, "cost": cost, **scores.of(images[name][way], targets, seen)})
         for line in lines[-5:]:
             print(" | ".join(shown(line[c]) for c in COLUMNS), flush=True)
-    return finals, images, lines
+    return finals, images, lines, scores.whole()
 
 
 def shown(value: Any) -> str:
@@ -211,11 +216,14 @@ def markdown(lines: list[dict[str, Any]], options: argparse.Namespace, at: int) 
     return "\n".join([head, "", "| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * 5, *rows]) + "\n"
 
 
-def picture(finals: list[Image.Image], images: dict[str, dict[str, list[np.ndarray]]], per: int = 2) -> Image.Image:
-    """Columns: `per` seeds for each movement. Rows: the final, then each way."""
+def picture(
+    finals: list[Image.Image], images: dict[str, dict[str, list[np.ndarray]]], whole: list[int], per: int = 2
+) -> Image.Image:
+    """Columns: `per` seeds for each movement, those first that show all they should. Rows: the final, then each way."""
     cell, gap, margin = 120, 6, 12
-    some = [name for name in images if not name.startswith(("translate 0", "zoom 0"))]
-    columns = [(name, k) for i, name in enumerate(some) for k in range(i * per, (i + 1) * per) if k < len(finals)]
+    some = [name for name in images if name not in ("translate 0,-48", "zoom 0.8")]
+    order = [*whole, *(k for k in range(len(finals)) if k not in whole)]
+    columns = [(name, order[(i * per + j) % len(order)]) for i, name in enumerate(some) for j in range(per)]
     names = [w for w in next(iter(images.values())) if w not in ("noise warped only", "moved, no guidance")]
     width = 2 * margin + len(columns) * (cell + gap) - gap
     sheet = Image.new("RGB", (width, 2 * margin + (len(names) + 1) * (cell + gap) - gap), "white")

@@ -110,8 +110,9 @@ def cases(size: tuple[int, int]) -> list[Case]:
 def wavy_flow(size: tuple[int, int]) -> np.ndarray:
     """A smooth flow, (height, width, 2) in pixels, that stays inside the image."""
     rows, columns = np.mgrid[0 : size[0], 0 : size[1]]
-    dx = 3.3 * np.sin(2 * np.pi * columns / size[1]) * np.cos(np.pi * rows / size[0])
-    dy = 2.7 * np.sin(2 * np.pi * rows / size[0]) * np.cos(np.pi * columns / size[1])
+    across, down = columns / (size[1] - 1), rows / (size[0] - 1)
+    dx = size[1] / 40 * np.sin(2 * np.pi * across) * np.cos(np.pi * down) ** 2
+    dy = size[0] / 50 * np.sin(2 * np.pi * down) * np.cos(np.pi * across) ** 2
     return np.stack([dx, dy], axis=-1)
 
 
@@ -177,9 +178,8 @@ def pylops_bilinear(flow: np.ndarray) -> dict[str, Way]:
 
     height, width = flow.shape[:2]
     rows, columns = np.mgrid[0:height, 0:width]
-    # Its positions must lie strictly inside the image.
-    y = np.clip(rows + flow[..., 1], 0, height - 1 - 1e-6).ravel()
-    x = np.clip(columns + flow[..., 0], 0, width - 1 - 1e-6).ravel()
+    # Its positions must lie strictly inside the image, and no two may be the same.
+    y, x = (1 - 1e-7) * (rows + flow[..., 1]).ravel(), (1 - 1e-7) * (columns + flow[..., 0]).ravel()
     operator = pylops.signalprocessing.Bilinear(np.stack([y, x]), (height, width), dtype="float32")
     return {"PyLops Bilinear": Way(lambda a: _image_by_image(operator, a), tolerance=1e-3)}
 

@@ -79,5 +79,5 @@ def move_step(steps: int) -> int:
 
 
 def move_guidance(steps: int) -> Guidance:
-    """The guidance of moved images unless said otherwise: the defect at the switch, fading over a third of the run."""
-    return Guidance("defect", max(1, round(steps / 3)), 1.0, "linear")
+    """The guidance of moved images unless said otherwise: the defect at the switch, fading over a sixth of the run."""
+    return Guidance("defect", max(1, round(steps / 6)), 1.0, "linear")
