@@ -5,7 +5,7 @@
 For every movement, on the same prompts, seeds and recorded runs of the embedded model:
 
 - picture warped: the finished image, resampled. It is the reference of `psnr`, and shows no new content;
-- latent warped whole: the state at the switch, signal and noise, through the operator;
+- latent warped whole: the state at the switch, signal and noise, through the operator; the same, guided;
 - noise warped only: no signal is moved (switch at step 0), the noise by its partner;
 - moved, no guidance; moved (default): what `Previewer.transform` does.
 
@@ -92,11 +92,9 @@ def ways(at: int) -> dict[str, Callable[[Previewer, Any, LinearOperator], list[A
     def default(previewer: Previewer, sheet: Any, operator: LinearOperator, **changes: Any) -> list[Any]:
         return previewer.moved(sheet, operator, **{"at": at, "batch_size": len(sheet), **changes})
 
-    def whole(previewer: Previewer, sheet: Any, operator: LinearOperator) -> list[Any]:
-        return default(previewer, sheet, Whole(operator), guidance=None)
-
     return {
-        "latent warped whole": whole,
+        "latent warped whole": lambda p, s, o: default(p, s, Whole(o), guidance=None),
+        "latent warped whole, guided": lambda p, s, o: default(p, s, Whole(o)),
         "noise warped only": lambda p, s, o: default(p, s, o, at=0, guidance=None),
         "moved, no guidance": lambda p, s, o: default(p, s, o, guidance=None),
         "moved (default)": default,
@@ -148,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--only", default="", help="movements whose name contains this")
     parser.add_argument("--at", type=int, help="the step to move at (default: that of `transform`)")
     parser.add_argument(
         "--autocast", action="store_true", help="bfloat16 autocast: several times faster where the CPU has it"
@@ -186,7 +185,8 @@ def run(
     parts = [sheet[i : i + options.batch] for i in range(0, len(sheet), options.batch)]
     images: dict[str, dict[str, list[np.ndarray]]] = {}
     lines = []
-    for name, operator in movements(call["height"]).items():
+    chosen = {k: v for k, v in movements(call["height"]).items() if options.only in k}
+    for name, operator in chosen.items():
         seen = operator.coverage((call["height"], call["width"]))
         targets = [warped(operator, final) for final in finals]
         images[name] = {"picture warped": targets}
@@ -196,7 +196,7 @@ def run(
             images[name][way] = [metrics.array(final.image) for final in made]
             cost = float(np.mean([final.cost.high / final.cost.full for final in made]))
             lines.append({"movement": name, "how": way, "cost": cost, **scores.of(images[name][way], targets, seen)})
-        for line in lines[-5:]:
+        for line in lines[-1 - len(ways(at)) :]:
             print(" | ".join(shown(line[c]) for c in COLUMNS), flush=True)
     return finals, images, lines, scores.whole()
 
@@ -211,6 +211,8 @@ def markdown(lines: list[dict[str, Any]], options: argparse.Namespace, at: int) 
     """The table with its circumstances."""
     where = f"{platform.machine()} CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
     command = f"python -m benchmarks.manipulation --pairs {options.pairs}{' --autocast' if options.autocast else ''}"
+    command += f" --at {options.at}" if options.at is not None else ""
+    command += f" --only '{options.only}'" if options.only else ""
     head = f"{date.today().isoformat()}, {where}; `{command}`; N = {options.steps}, moved at step {at}, 256x256."
     rows = ["| " + " | ".join(shown(line[c]) for c in COLUMNS) + " |" for line in lines]
     return "\n".join([head, "", "| " + " | ".join(COLUMNS) + " |", "|---|---|" + "---:|" * 5, *rows]) + "\n"
@@ -224,7 +226,7 @@ def picture(
     some = [name for name in images if name not in ("translate 0,-48", "zoom 0.8")]
     order = [*whole, *(k for k in range(len(finals)) if k not in whole)]
     columns = [(name, order[(i * per + j) % len(order)]) for i, name in enumerate(some) for j in range(per)]
-    names = [w for w in next(iter(images.values())) if w not in ("noise warped only", "moved, no guidance")]
+    names = ["picture warped", "latent warped whole", "moved (default)"]
     width = 2 * margin + len(columns) * (cell + gap) - gap
     sheet = Image.new("RGB", (width, 2 * margin + (len(names) + 1) * (cell + gap) - gap), "white")
     for x, (name, k) in enumerate(columns):

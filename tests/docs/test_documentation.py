@@ -68,13 +68,14 @@ def test_readme_pipeline_example(monkeypatch: pytest.MonkeyPatch) -> None:
         ("1024", "64"),
         ("range(16)", "range(4)"),
         ("num_inference_steps=30", "num_inference_steps=4"),
+        ("dx=64", "dx=8"),
     ):
         assert large in example
         example = example.replace(large, small)
     space: dict[str, Any] = {}
     exec(example, space)
     assert space["sheet"][3].image.size == (32, 32)
-    assert space["image"].size == (64, 64)
+    assert space["image"].size == space["moved"].size == (64, 64)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
