@@ -140,13 +140,13 @@ def turned() -> Way:
 
 def sampled(grid: torch.Tensor, mode: str) -> Way:
     """grid_sample, given its grid; float32 positions cost it some 1e-5 pixels."""
-    return Way(
-        lambda x: (
-            planes := x.reshape(1, -1, *x.shape[-2:]),
-            lambda: F.grid_sample(planes, grid, mode=mode, padding_mode="border", align_corners=False),
-        )[1],
-        tolerance=2e-4,
-    )
+
+    def prepare(x: torch.Tensor) -> Callable[[], Array]:
+        images = x.reshape(-1, *x.shape[-3:])
+        grids = grid.expand(len(images), *grid.shape[1:])
+        return lambda: F.grid_sample(images, grids, mode=mode, padding_mode="border", align_corners=False)
+
+    return Way(prepare, tolerance=2e-4)
 
 
 def fourier_shifted() -> Way:

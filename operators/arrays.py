@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
 import array_api_compat
+import numpy as np
 
 Array: TypeAlias = Any  # numpy.ndarray, torch.Tensor, or any array of the array API standard
 Namespace: TypeAlias = Any
@@ -39,12 +40,15 @@ def device_of(x: Array) -> Any:
 
 def require_floating(operator: object, x: Array) -> None:
     """Raise TypeError unless `x` is real floating: a mean of integers has no place in their dtype."""
-    if not array_namespace(x).isdtype(x.dtype, "real floating"):
+    floating = x.dtype.is_floating_point if is_torch(x) else array_namespace(x).isdtype(x.dtype, "real floating")
+    if not floating:
         raise TypeError(f"{operator} needs a real floating dtype, not {x.dtype}")
 
 
 def accumulation_dtype(x: Array) -> Any:
     """The dtype to sum in: float32 for narrower floats (float16, bfloat16), else that of `x`."""
+    if is_torch(x):
+        return x.dtype if x.dtype.itemsize >= 4 else array_namespace(x).float32
     xp = array_namespace(x)
     return xp.float32 if xp.finfo(x.dtype).bits < 32 else x.dtype
 
@@ -77,11 +81,26 @@ def take_pixels(x: Array, index: Array) -> Array:
     return xp.reshape(taken, (*x.shape[:-2], *index.shape))
 
 
-def grid_sample(x: Array, grid: Array, padding: str) -> Array:
-    """torch's bilinear samples of x (..., H, W) at `grid` (h, w, 2), (x, y) from -1 to 1 from border to border."""
+def block_average(x: Array, scale: tuple[int, int]) -> Array:
+    """torch's own means of the blocks of x (..., H, W), one reading of memory."""
     torch = _torch_of(x)
-    images = x.reshape(-1, x.shape[-3] if x.ndim > 2 else 1, *x.shape[-2:])
-    grids = grid.expand(images.shape[0], *grid.shape)
-    with full_precision(x):
-        samples = torch.nn.functional.grid_sample(images, grids, padding_mode=padding, align_corners=False)
+    images = x.reshape(-1, 1, *x.shape[-2:])
+    means = torch.nn.functional.avg_pool2d(images, scale)
+    return means.reshape(*x.shape[:-2], *means.shape[-2:])
+
+
+def padded(x: Array, before: tuple[int, int], after: tuple[int, int], mode: str) -> Array:
+    """x (..., H, W), a torch tensor, with rows and columns added: "reflect", "replicate" or "constant" (zeros)."""
+    torch = _torch_of(x)
+    images = x.reshape(1, -1, *x.shape[-2:])
+    wide = torch.nn.functional.pad(images, (before[1], after[1], before[0], after[0]), mode=mode)
+    return wide.reshape(*x.shape[:-2], *wide.shape[-2:])
+
+
+def grid_sample(x: Array, grid: np.ndarray, mode: str, padding: str) -> Array:
+    """torch's samples of x (..., H, W) at `grid` (h, w, 2), (x, y) from -1 to 1 from border to border."""
+    torch = _torch_of(x)
+    images = x.reshape(-1, x.shape[-3] if x.ndim > 2 else 1, *x.shape[-2:])  # it runs in parallel over the first dim
+    where = torch.asarray(grid, device=x.device).expand(images.shape[0], *grid.shape)
+    samples = torch.nn.functional.grid_sample(images, where, mode, padding, align_corners=False)
     return samples.reshape(*x.shape[:-2], *grid.shape[:2])

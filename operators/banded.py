@@ -52,15 +52,13 @@ class Banded:
 
     def down(self, x: Array) -> Array:
         """M x, along the rows of x: (..., n, W) -> (..., m, W); x in float32 or float64."""
-        xp = array_namespace(x)
-        parts = [xp.matmul(block, x[..., start:stop, :]) for start, stop, block in self._beside(x)]
-        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)
+        parts = [block @ x[..., start:stop, :] for start, stop, block in self._beside(x)]
+        return parts[0] if len(parts) == 1 else array_namespace(x).concat(parts, axis=-2)
 
     def across(self, x: Array) -> Array:
         """x M^T, along the columns of x: (..., H, n) -> (..., H, m)."""
-        xp = array_namespace(x)
-        parts = [xp.matmul(x[..., start:stop], xp.matrix_transpose(block)) for start, stop, block in self._beside(x)]
-        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=-1)
+        parts = [x[..., start:stop] @ block.mT for start, stop, block in self._beside(x)]
+        return parts[0] if len(parts) == 1 else array_namespace(x).concat(parts, axis=-1)
 
     def _beside(self, x: Array) -> list[tuple[int, int, Array]]:
         xp, device = array_namespace(x), device_of(x)

@@ -38,7 +38,9 @@ class LinearOperator(ABC):
 
     def __call__(self, x: Array) -> Array:
         """A x for x of shape (..., H, W); raises ShapeError where `out_shape` does."""
-        self.out_shape(x.shape)
+        shape = x.shape
+        if len(shape) < 2 or self._fault((shape[-2], shape[-1])) is not None:
+            self.out_shape(shape)  # raises, and says why
         return self._forward(x)
 
     def adjoint(self, y: Array, shape: Sequence[int] | None = None) -> Array:

@@ -34,14 +34,14 @@ class Sampling:
     adjoint   x.ravel()[p] = sum of weight[k, i, j] y[i, j] over index[k, i, j] = p
 
     All tables are on the host. Sums run in float32 for float16 and bfloat16 (numpy: all in float64). torch samples
-    small images at `grid` with its own bilinear sampler, several times faster on a CPU than four gathers; positions are
-    then rounded to the dtype of x.
+    small images at `grid` with its own sampler, several times faster on a CPU than gathers; positions are then rounded
+    to the dtype of x (those of nearest pixels lie at their centres, far from any other).
     """
 
     index: np.ndarray  # (K, h, w) row-major positions
     weight: np.ndarray  # (K, h, w) float64
-    grid: np.ndarray | None  # (h, w, 2) as `arrays.grid_sample` takes it, float64; None for nearest
-    narrow_grid: np.ndarray | None  # the same in float32
+    grid: np.ndarray  # (h, w, 2) as `arrays.grid_sample` takes it, float64
+    narrow_grid: np.ndarray  # the same in float32
     padding: str  # what that does beyond the border
     size: Size  # of the source
 
@@ -59,14 +59,14 @@ class Sampling:
         """y of x (..., H, W)."""
         if isinstance(x, np.ndarray):
             return _product(self.matrix, x, self.index.shape[-2:])
-        xp, dtype, device = array_namespace(x), accumulation_dtype(x), device_of(x)
-        work = cast(x, dtype)
-        grid = self.grid if dtype == xp.float64 else self.narrow_grid
-        small = max(self.size) <= LARGE or dtype == xp.float64
-        if grid is not None and is_torch(x) and small and 0 not in x.shape:
-            return cast(grid_sample(work, xp.asarray(grid, device=device), self.padding), x.dtype)
-        weight = xp.asarray(self.weight, dtype=dtype, device=device)
-        return cast(xp.sum(take_pixels(work, self.index) * weight, axis=-3), x.dtype)
+        dtype = accumulation_dtype(x)
+        if is_torch(x) and 0 not in x.shape and (max(self.size) <= LARGE or dtype.itemsize == 8):
+            mode = "nearest" if len(self.index) == 1 else "bilinear"
+            grid = self.grid if dtype.itemsize == 8 else self.narrow_grid
+            return cast(grid_sample(cast(x, dtype), grid, mode, self.padding), x.dtype)
+        xp = array_namespace(x)
+        weight = xp.asarray(self.weight, dtype=dtype, device=device_of(x))
+        return cast(xp.sum(take_pixels(cast(x, dtype), self.index) * weight, axis=-3), x.dtype)
 
     def adjoint(self, y: Array) -> Array:
         """x of y (..., h, w)."""
@@ -101,7 +101,6 @@ def sampling(x: np.ndarray, y: np.ndarray, size: Size, mode: str, fill: str) -> 
     left, top = np.floor(x), np.floor(y)
     if mode == "nearest":
         corners = [(left, top, np.ones(x.shape))]
-        grid = None
     else:
         right, down = x - left, y - top
         corners = [
@@ -110,13 +109,12 @@ def sampling(x: np.ndarray, y: np.ndarray, size: Size, mode: str, fill: str) -> 
             (left, top + 1, (1 - right) * down),
             (left + 1, top + 1, right * down),
         ]
-        grid = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], axis=-1)
+    grid = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], axis=-1)
     inside = [(a >= 0) & (a < width) & (b >= 0) & (b < height) for a, b, _ in corners]
     index = np.stack([np.clip(b, 0, height - 1) * width + np.clip(a, 0, width - 1) for a, b, _ in corners])
     weight = np.stack([np.where(seen, w, 0.0) for seen, (_, _, w) in zip(inside, corners)])
     padding = "zeros" if fill == "zero" else "border"
-    narrow = None if grid is None else grid.astype(np.float32)
-    return Sampling(index.astype(np.int64), weight, grid, narrow, padding, size)
+    return Sampling(index.astype(np.int64), weight, grid, grid.astype(np.float32), padding, size)
 
 
 def _filled(position: np.ndarray, length: int, fill: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arrays import Array, array_namespace, device_of
+from .arrays import Array, array_namespace, device_of, is_torch, padded
 from .base import LinearOperator
 from .config import Config, serialisable, signed, take, text
 from .shapes import Size
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .noise.band import FreshBand
 
 FILLS = ("reflect", "edge", "zero")
+PADDING = {"reflect": "reflect", "edge": "replicate", "zero": "constant"}  # as torch names them
 
 
 @serialisable
@@ -94,9 +95,18 @@ class Translate(LinearOperator):
         return size
 
     def _forward(self, x: Array) -> Array:
+        if is_torch(x) and x.dtype.is_floating_point and 0 not in x.shape:
+            return self._window(x)
         for axis, d in ((-2, self.dy), (-1, self.dx)):
             x = _shifted(x, axis, d, self.fill)
         return x
+
+    def _window(self, x: Array) -> Array:
+        """A view of torch's padded image: one copy instead of one an axis."""
+        height, width = x.shape[-2:]
+        before, after = ((max(0, s * self.dy), max(0, s * self.dx)) for s in (1, -1))
+        wide = padded(x, before, after, PADDING[self.fill])
+        return wide[..., after[0] : after[0] + height, after[1] : after[1] + width]
 
     def _adjoint(self, y: Array, size: Size) -> Array:
         for axis, d in ((-2, self.dy), (-1, self.dx)):
