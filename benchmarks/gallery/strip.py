@@ -46,13 +46,17 @@ def strip(image: np.ndarray, entries: Sequence[Entry]) -> Image.Image:
 
 
 def _indexed(sheet: Image.Image) -> Image.Image:
-    """In 256 colours, a quarter of the bytes: most for the images, the rest exact greys for noise and letters."""
-    images = sheet.crop((0, MARGIN + LINE, sheet.width, MARGIN + LINE + CELL)).quantize(256 - GREYS)
-    colours = (images.getpalette() or [])[: 3 * (256 - GREYS)]
-    greys = [level for level in np.linspace(0, 255, GREYS).round().astype(int).tolist() for _ in range(3)]
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(greys + colours)
-    return sheet.quantize(palette=palette, dither=Image.Dither.NONE)
+    """In 256 colours, a quarter of the bytes: exact greys for noise, letters and white, the others for the images."""
+    top, bottom = MARGIN + LINE, MARGIN + LINE + CELL
+    band = sheet.crop((0, top, sheet.width, bottom))
+    images = band.quantize(256 - GREYS, dither=Image.Dither.NONE)
+    index = np.rint(np.asarray(sheet.convert("L")) / 255 * (GREYS - 1)).astype(np.uint8)
+    white = (np.asarray(band) == 255).all(axis=-1)
+    index[top:bottom] = np.where(white, GREYS - 1, np.asarray(images) + np.uint8(GREYS))
+    result = Image.fromarray(index, "P")
+    greys = np.repeat(np.linspace(0, 255, GREYS).round().astype(int), 3).tolist()
+    result.putpalette(greys + (images.getpalette() or [])[: 3 * (256 - GREYS)])
+    return result
 
 
 def _column(sheet: Image.Image, left: int, label: str, image: np.ndarray) -> None:
