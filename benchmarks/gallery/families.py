@@ -143,10 +143,10 @@ def families() -> dict[str, tuple[Entry, ...]]:
             Entry.of("Homography(tilt)", tilt(0.6)),
         ),
         "noise": (
-            Entry.of("Translate: FreshBand", Translate(64, 0), measured=False),
-            Entry.of("Resize: AreaSplit", Resize.by(Fraction(4, 3), "bilinear"), measured=False),
-            Entry.of("Affine: ConservativeSplit", Affine.rotation(8), measured=False),
-            Entry.of("Transposed: ConditionalUpsampling", enlarged(), enlarged(), measured=False),
+            Entry.of("FreshBand", Translate(64, 0), measured=False),
+            Entry.of("AreaSplit", Resize.by(Fraction(4, 3), "bilinear"), measured=False),
+            Entry.of("ConservativeSplit", Affine.rotation(8), measured=False),
+            Entry.of("ConditionalUpsampling", enlarged(), enlarged(), measured=False),
             Entry.of("Affine.rotation(8), its partner", Affine.rotation(8, fill="reflect"), pictured=False),
             Entry.of(
                 "Affine.rotation(8), unrelated", Affine.rotation(8, fill="reflect"), pictured=False, related=False
@@ -158,6 +158,6 @@ def families() -> dict[str, tuple[Entry, ...]]:
                 "BlockMean(2) @ Translate(64, 0)", BlockMean(2) @ Translate(64, 0), BlockMean(2) @ Translate(8, 0)
             ),
             Entry.of("Kronecker(I, mean)", smeared(SIDE, 12), smeared(SIDE // PIXELS, 1)),
-            Entry.of("9/4 * SpectralCrop.by(3/2).transposed()", enlarged(), enlarged(), measured=False),
+            Entry.of("SpectralCrop, transposed", enlarged(), enlarged(), measured=False),
         ),
     }
