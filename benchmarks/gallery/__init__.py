@@ -1,0 +1,1 @@
+"""The operators on pictures, on noise and under the embedded model: what the pages in docs/operators/ show."""
