@@ -1,6 +1,6 @@
 """Speed of the noise warp: against a plain loop over particles, and over sizes.
 
-    python -m benchmarks.noise_warp --markdown docs/noise-warp-speed.md
+    python -m benchmarks.noise_warp --markdown docs/noise-warp-table.md
 
 The loop does what the closed form replaces: cell by cell, particle by particle, it draws each increment given those
 before it (a Brownian bridge), all channels at once. Both run in turn in one process, drawing of fresh noise included;

@@ -1,6 +1,6 @@
-"""Speed of every operator against the fastest library way to the same result: the table of docs/operators.md.
+"""Speed of every operator against the fastest library way to the same result: the table of docs/operator-speed.md.
 
-    python -m benchmarks.operators --markdown docs/operators-speed.md
+    python -m benchmarks.operators --markdown docs/operator-speed-table.md
 
 Ours and every rival run in turn, round by round, in one process; a cell is the median over rounds of the ratio of
 times (ours over the library's: below 1 we are faster). Every rival's result is compared with ours before it is timed.
