@@ -8,7 +8,7 @@ from .motion import Motion
 from .path import PATHS, Path, RectifiedFlow, VarianceExploding, VariancePreserving
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
-from .preview import evaluation_times, head, tail
+from .preview import evaluation_times, evaluations_on, head, tail
 from .requests import Advance, Enter, Evaluate, Head, Query
 from .schedule import tail_times
 from .tape import Tape, TapeError
@@ -42,6 +42,7 @@ __all__ = [
     "commutator",
     "commutator_norm",
     "evaluation_times",
+    "evaluations_on",
     "head",
     "preset",
     "sample_norm",
