@@ -19,7 +19,7 @@ def borrowed(pipe: Any) -> Iterator[None]:
 
     scheduler = pipe.scheduler
     of_pipe, of_scheduler, kind = dict(vars(pipe)), dict(vars(scheduler)), type(scheduler)
-    of_config = dict(vars(scheduler.config))
+    of_config, of_lists = dict(vars(scheduler.config)), {k: list(v) for k, v in of_scheduler.items() if type(v) is list}
     devices = [pipe.device] if pipe.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         try:
@@ -28,6 +28,8 @@ def borrowed(pipe: Any) -> Iterator[None]:
             scheduler.__class__ = kind
             vars(scheduler).clear()
             vars(scheduler).update(of_scheduler)
+            for key, values in of_lists.items():
+                of_scheduler[key][:] = values  # histories are written into in place
             vars(scheduler.config).clear()
             vars(scheduler.config).update(of_config)
             pipe.scheduler = scheduler

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ....commutator import Path
+from ....commutator import Path, RectifiedFlow
 
 Array = Any
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -61,6 +61,12 @@ class TablePath(Path):
     def _seen(self, x: Array, t: float) -> Array:
         """The scaled state x_s, which the model sees."""
         return x if self.scaled else x * _alpha(t)
+
+
+class OpenFlow(RectifiedFlow):
+    """A rectified flow whose solver steps in log-SNR: its runs begin with pure noise a little below t = 1."""
+
+    starts_with_noise = True
 
 
 def _alpha(t: float) -> float:

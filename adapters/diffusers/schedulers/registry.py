@@ -10,7 +10,7 @@ from ....commutator import Path, RectifiedFlow
 from ..errors import UnsupportedError
 from .binding import Binding
 from .noise_levels import AncestralMidpoint, Heun, Midpoint, NoiseLevels, Singlestep
-from .paths import PREDICTIONS, TablePath
+from .paths import PREDICTIONS, OpenFlow, TablePath
 from .tables import Consistency, Multistep, Strided, Table
 
 
@@ -107,6 +107,17 @@ def draws(scheduler: Any) -> bool:
     return bool(SCHEDULERS[type(scheduler).__name__].draws(scheduler))
 
 
+def settled(component: Any) -> dict[str, Any]:
+    """The configuration of a pipeline's component as it is after its first run.
+
+    A single-step DPM-Solver that ends at noise level zero turns `lower_order_final` on when it is given its times.
+    """
+    config = dict(component.config)
+    if type(component).__name__ == "DPMSolverSinglestepScheduler" and config.get("final_sigmas_type") == "zero":
+        config["lower_order_final"] = True
+    return config
+
+
 def nearest(scheduler: Any) -> str:
     """A supported scheduler that fits the model of an unsupported one."""
     return "EulerDiscreteScheduler" if hasattr(scheduler, "alphas_cumprod") else "FlowMatchEulerDiscreteScheduler"
@@ -121,7 +132,7 @@ def _path(scheduler: Any, entry: Entry, name: str) -> Path:
             "levels; set both for a flow-matching model, or neither"
         )
     if flow:
-        return RectifiedFlow()
+        return RectifiedFlow() if entry.flow else OpenFlow()
     if prediction not in PREDICTIONS:
         raise UnsupportedError(
             f"{name} with prediction_type={prediction!r} is not supported; supported predictions: "
