@@ -24,7 +24,7 @@ from .motion import Motion
 from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExploding, VariancePreserving
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
-from .preview import evaluation_times, head, tail
+from .preview import evaluation_times, evaluations_on, head, tail
 from .report import CommutatorReport, measure, measure_each
 from .requests import Advance, Enter, Evaluate, Head, Query
 from .schedule import tail_times
@@ -69,6 +69,7 @@ __all__ = [
     "convolution_commutator",
     "deviation_bound",
     "evaluation_times",
+    "evaluations_on",
     "flow_deviation_bound",
     "gaussian_commutator",
     "head",

@@ -51,7 +51,7 @@ class Motion:
         if operator.out_shape(noise.shape) != tuple(noise.shape):
             made = operator.out_shape(noise.shape)
             raise ValueError(f"{operator!r} makes {made[-2:]} of {tuple(noise.shape[-2:])}: a motion keeps the size")
-        if path.alpha(first) > 1e-6 and path.name != "variance-exploding":
+        if path.alpha(first) > 1e-6 and not path.starts_with_noise:
             raise ValueError(f"the run began at time {first}, not with pure noise, and its noise cannot be told apart")
         if len(seeds) != noise.shape[0]:
             raise ValueError(f"got {len(seeds)} seeds for {noise.shape[0]} samples")

@@ -24,9 +24,15 @@ ROUNDING = 1e-6  # how far beyond the noisy end a time may lie
 
 @dataclass(frozen=True)
 class Path(ABC):
-    """One family of marginals. `t` is a float in the family's own unit; each subclass says which."""
+    """One family of marginals. `t` is a float in the family's own unit; each subclass says which.
+
+    Attributes:
+        starts_with_noise: whether runs begin with pure noise although alpha is not 0 there, because the path has no
+            end at which it would be.
+    """
 
     name: ClassVar[str]
+    starts_with_noise: ClassVar[bool] = False
 
     @abstractmethod
     def alpha(self, t: float) -> float:
@@ -89,6 +95,7 @@ class VarianceExploding(Path):
     """k-diffusion's coordinates: alpha = 1, sigma = t (the time is sigma itself); the model returns the denoised."""
 
     name = "variance-exploding"
+    starts_with_noise = True
 
     def alpha(self, t: float) -> float:
         return 1.0

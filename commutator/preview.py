@@ -48,16 +48,26 @@ def evaluation_times(plan: Plan, path: Path, times: Sequence[float], gain: float
     Known before the first of them: a pipeline that walks a fixed list of times can have every evaluation on it.
     """
     lows = tail_times(Transport(plan.operators()[0], path, gain, plan.time), times, plan.switch, plan.tail)
+    return evaluations_on(plan, lows)
+
+
+def evaluations_on(plan: Plan, lows: Sequence[float]) -> list[float]:
+    """As `evaluation_times`, for a tail on given low-resolution times."""
     candidates = len(plan.operators()) if plan.selection in ("argmin", "argmax") else 1
     return [lows[0]] * (candidates - 1) + guided_times(plan.guidance, lows)
 
 
-def tail(plan: Plan, path: Path, recorded: Head) -> Generator[Request, Any, None]:
-    """Carry a recorded head to low resolution and run the rest of `plan` there."""
+def tail(plan: Plan, path: Path, recorded: Head, lows: Sequence[float] | None = None) -> Generator[Request, Any, None]:
+    """Carry a recorded head to low resolution and run the rest of `plan` there.
+
+    `lows` are the times of the low-resolution evaluations and the end, for samplers that cannot take any times or that
+    evaluate between them; `tail_times` unless given.
+    """
     shape = tuple(recorded.state.shape)
     t_high = recorded.times[recorded.switch]
     transport, output = yield from _select(plan, path, recorded, shape, t_high)
-    lows = tail_times(transport, recorded.times, recorded.switch, plan.tail)
+    if lows is None:
+        lows = tail_times(transport, recorded.times, recorded.switch, plan.tail)
     y = _switched(transport, path, recorded, t_high)
     if output is None:
         output = yield Evaluate(y, lows[0])

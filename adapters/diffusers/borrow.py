@@ -11,19 +11,27 @@ from typing import Any
 def borrowed(pipe: Any) -> Iterator[None]:
     """Restore on exit: the pipeline's private call state and patched methods, the whole scheduler, the global RNG.
 
+    Some schedulers write into their configuration when they are given times (DPM-Solver++ with flow levels).
+
     Public attributes that a user's own callback sets on the pipeline stay: they are the user's.
     """
     import torch
 
     scheduler = pipe.scheduler
-    of_pipe, of_scheduler = dict(vars(pipe)), dict(vars(scheduler))
+    of_pipe, of_scheduler, kind = dict(vars(pipe)), dict(vars(scheduler)), type(scheduler)
+    of_config, of_lists = dict(vars(scheduler.config)), {k: list(v) for k, v in of_scheduler.items() if type(v) is list}
     devices = [pipe.device] if pipe.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
+            scheduler.__class__ = kind
             vars(scheduler).clear()
             vars(scheduler).update(of_scheduler)
+            for key, values in of_lists.items():
+                of_scheduler[key][:] = values  # histories are written into in place
+            vars(scheduler.config).clear()
+            vars(scheduler.config).update(of_config)
             pipe.scheduler = scheduler
             ours = [k for k in vars(pipe) if k.startswith("_") or k == "encode_prompt"]
             for key in ours:

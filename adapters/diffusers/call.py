@@ -43,6 +43,9 @@ def run(
 def _stand_in(scheduler: Any, loop: Loop) -> None:
     """Patch the instance only; `borrowed` takes it back."""
     set_timesteps, step = scheduler.set_timesteps, scheduler.step
+    if loop.unit_noise:
+        # A property of the class in schedulers whose first state is scaled: only a class can stand in for it.
+        scheduler.__class__ = type(type(scheduler).__name__, (type(scheduler),), {"init_noise_sigma": 1.0})
 
     @wraps(set_timesteps)  # pipelines inspect its signature
     def patched_set_timesteps(*args: Any, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import UnsupportedError
+from .schedulers import binding_of, draws
 
 
 @dataclass(frozen=True)
@@ -18,21 +19,30 @@ class Family:
 
     Attributes:
         pipeline: class name. denoiser: attribute of the model that is evaluated.
-        packing: side of the square of latent cells that the pipeline packs into one token; None reads the
-            denoiser's `patch_size`.
+        packing: side of the square of latent cells that the pipeline packs into one token, or that the denoiser folds
+            into one; None reads the denoiser's `patch_size`, or the number of times a UNet halves.
         refused: call arguments that a preview cannot honour, each with the reason.
+        told_sizes: call arguments with sizes that the model is conditioned on: a low-resolution call keeps those of the
+            final.
     """
 
     pipeline: str
     denoiser: str
     packing: int | None
     refused: dict[str, str] = field(default_factory=dict)
+    told_sizes: tuple[str, ...] = ()
 
     def size_unit(self, pipe: Any) -> int:
         """Pixels of which every image side must be a multiple for this pipeline."""
-        packing = self.packing or getattr(pipe, self.denoiser).config.patch_size
+        config = getattr(pipe, self.denoiser).config
+        packing = self.packing or config.get("patch_size") or 2 ** (len(config.block_out_channels) - 1)
         return int(pipe.vae_scale_factor * packing)
 
+
+IMAGES = {
+    "ip_adapter_image": "only text to image is supported",
+    "ip_adapter_image_embeds": "only text to image is supported",
+}
 
 FAMILIES = {
     f.pipeline: f
@@ -46,10 +56,16 @@ FAMILIES = {
                 "skip_guidance_layers": "skip-layer guidance is tied to step numbers, which a preview's tail changes",
             },
         ),
+        Family("StableDiffusionPipeline", "unet", packing=None, refused=IMAGES),
+        Family(
+            "StableDiffusionXLPipeline",
+            "unet",
+            packing=None,
+            refused=IMAGES | {"denoising_end": "a run that ends early has no image to preview"},
+            told_sizes=("original_size", "target_size"),
+        ),
     )
 }
-
-SCHEDULERS = ("FlowMatchEulerDiscreteScheduler",)
 
 
 def family_of(pipe: Any) -> Family:
@@ -58,21 +74,12 @@ def family_of(pipe: Any) -> Family:
     if name not in FAMILIES:
         raise UnsupportedError(f"{name} is not supported; supported pipelines: {', '.join(sorted(FAMILIES))}")
     family = FAMILIES[name]
-    scheduler = type(pipe.scheduler).__name__
-    if scheduler not in SCHEDULERS:
+    binding_of(pipe.scheduler)
+    if draws(pipe.scheduler) and not hasattr(pipe, "prepare_extra_step_kwargs"):
         raise UnsupportedError(
-            f"scheduler {scheduler} is not supported; use pipe.scheduler = {SCHEDULERS[0]}.from_config("
-            "pipe.scheduler.config)"
+            f"{type(pipe.scheduler).__name__} draws fresh noise in its steps, and {name} hands it no generator: "
+            "no seed repeats such a run; use FlowMatchEulerDiscreteScheduler without stochastic_sampling"
         )
-    for flag, why in (
-        ("stochastic_sampling", "draws fresh noise at every step"),
-        ("invert_sigmas", "runs its times upwards"),
-    ):
-        if pipe.scheduler.config.get(flag):
-            raise UnsupportedError(
-                f"{scheduler} with {flag}=True {why}, which previews do not follow; set it to False: pipe.scheduler = "
-                f"{scheduler}.from_config(pipe.scheduler.config, {flag}=False)"
-            )
     if getattr(getattr(pipe, family.denoiser), "is_cache_enabled", False):
         raise UnsupportedError("a cache is enabled on the transformer; call pipe.transformer.disable_cache() first")
     return family

@@ -10,9 +10,10 @@ import torch
 from .call import run
 from .errors import UnsupportedError
 from .layout import Layout
-from .loops import PATH, Loop, Step, Stop
+from .loops import Loop, Step, Stop
 from .making import probed_layout
 from .request import checked
+from .schedulers import Binding, binding_of
 
 
 class PipelineField:
@@ -25,10 +26,10 @@ class PipelineField:
     Every evaluation is an ordinary pipeline call that is stopped after its first step. Prompts are encoded once.
     """
 
-    path = PATH
-
     def __init__(self, pipe: Any, prompt: str, **call: Any) -> None:
         self.pipe = pipe
+        self.binding = binding_of(pipe.scheduler)
+        self.path = self.binding.path
         rest = {k: v for k, v in call.items() if k not in ("num_inference_steps", "sigmas", "output_type")}
         self._request = checked(pipe, prompt, [0], None, Fraction(1), rest)
         self._layouts: dict[tuple[int, int], Layout] = {}
@@ -37,14 +38,16 @@ class PipelineField:
     def denoised(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """x0hat(x, t) for latents x (batch, channels, height, width) in cells, of any size that the pipeline can make.
 
-        Raises ValueError for a time outside (0, 1], UnsupportedError for a size that the pipeline cannot make.
+        Times are those of the path: of the flow, or noise-to-signal ratios. Raises ValueError for a time outside those
+        of the model, UnsupportedError for a size that the pipeline cannot make.
         """
-        if not 0 < t <= 1 + 1e-6:
-            raise ValueError(f"a rectified flow has a denoised prediction at times in (0, 1], got {t}")
+        latest = self.binding.latest
+        if not 0 < t <= latest + 1e-6:
+            raise ValueError(f"the model has a denoised prediction at times in (0, {latest:g}], got {t}")
         height, width = self._pixels(x)
         layout = self._layout(height, width)
         dtype = getattr(self.pipe, self._request.family.denoiser).dtype
-        loop = OnceLoop(t)
+        loop = OnceLoop(t, self.binding)
         call = self._request.batch([0] * x.shape[0], height=height, width=width, num_inference_steps=1)
         call |= {"output_type": "latent"}
         run(self.pipe, self._request.family.denoiser, call, loop, memo=self._memo, noise=lambda _: x.to(dtype))
@@ -69,15 +72,17 @@ class PipelineField:
 class OnceLoop(Loop):
     """One evaluation at a given time."""
 
-    def __init__(self, t: float) -> None:
+    unit_noise = True
+
+    def __init__(self, t: float, binding: Binding) -> None:
         super().__init__()
-        self.t = t
+        self.t, self.binding = t, binding
         self.output: torch.Tensor | None = None
 
     def scheduled(self, scheduler: Any) -> None:
-        train = scheduler.config.num_train_timesteps
-        scheduler.timesteps = torch.full_like(scheduler.timesteps[:1], self.t * train)
-        scheduler.num_inference_steps = 1
+        once = self.binding.alone(self.t)
+        self.binding.begin(scheduler, once)
+        scheduler.timesteps = once.timesteps.to(scheduler.timesteps.device)
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self.output = output

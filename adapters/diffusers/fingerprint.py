@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .schedulers import settled
+
 SAMPLES = 16  # values read per tensor, evenly spaced: enough to tell any two trained tensors apart
 
 
@@ -22,7 +24,7 @@ def fingerprint(pipe: Any) -> str:
         digest.update(f"\n{name}:{type(component).__name__}".encode())
         config = getattr(component, "config", None)
         if config is not None and not isinstance(component, torch.nn.Module):
-            digest.update(_stable(dict(config)))
+            digest.update(_stable(settled(component)))
         if isinstance(component, torch.nn.Module):
             digest.update(_weights(component))
     digest.update(pipe.device.type.encode())

@@ -16,7 +16,7 @@ from .call import run
 from .loops import FinishLoop
 from .request import restored
 
-HEADER = {"model": str, "prompt": str, "size": list, "steps": int, "switch": int, "rng_device": str}
+HEADER = {"model": str, "prompt": str, "size": list, "steps": int, "evaluations": int, "switch": int, "rng_device": str}
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -29,7 +29,7 @@ def check_tape(preview: Preview, model: str) -> None:
     if header["rng_device"] not in DEVICES:
         raise TapeError(f"the tape's generator lived on {header['rng_device']!r}, which is no kind of device")
     # A coarse head leaves no outputs; any other leaves one per step before the switch, and maybe the switch's own.
-    if tape.recorded not in (0, header["switch"], header["switch"] + 1) or tape.recorded > header["steps"]:
+    if tape.recorded not in (0, header["switch"], header["switch"] + 1) or tape.recorded > header["evaluations"]:
         raise TapeError(f"the tape holds {tape.recorded} outputs for a switch at step {header['switch']}")
     if header["model"] != model:
         raise TapeError(
@@ -59,11 +59,11 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
     if output_type is not None:
         call["output_type"] = output_type
     out, _ = run(pipe, denoiser, call, loop)
-    steps = first.header["steps"]
+    evaluations = first.header["evaluations"]
     cost = Cost(
         high=round(loop.gate.rows / count),
         low=0,
-        full=round(loop.gate.rows / count * steps / max(1, steps - first.recorded)),
+        full=round(loop.gate.rows / count * evaluations / max(1, evaluations - first.recorded)),
         high_seconds=loop.gate.seconds / count,
         seconds=(time.perf_counter() - began) / count,
     )

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from ...commutator import Evaluate, Head, Plan, Query, RectifiedFlow, TapeError
+from ...commutator import Evaluate, Head, Plan, Query, TapeError, Transport
 from ...commutator import head as head_of
 from ...commutator.schedule import require_switch
 from .gate import Gate
+from .noise import StepNoise
+from .schedulers import Binding, Timetable
 
-PATH = RectifiedFlow()
 Step = Callable[..., Any]
 
 
@@ -27,6 +28,8 @@ class Stop(BaseException):
 
 class Loop:
     """What `call.run` needs: a gate, the schedule, and an answer to every step."""
+
+    unit_noise = False  # whether the noise the pipeline draws is to stay as it is, not scaled to the first noise level
 
     def __init__(self) -> None:
         self.gate = Gate()
@@ -43,6 +46,8 @@ class Loop:
 class ProbeLoop(Loop):
     """Reads the first state; evaluates nothing."""
 
+    unit_noise = True
+
     def __init__(self) -> None:
         super().__init__()
         self.gate.skip = True
@@ -54,16 +59,23 @@ class ProbeLoop(Loop):
 
 
 class HeadLoop(Loop):
-    """Runs and records the high-resolution head of a plan, then stops the call."""
+    """Runs and records the high-resolution head of a plan, then stops the call.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: counted in steps, as the user counts them; `self.plan` counts evaluations.
+        gain: the operator's noise gain.
+    """
+
+    def __init__(self, plan: Plan, binding: Binding, gain: float) -> None:
         super().__init__()
-        self.plan = plan
-        self.times: tuple[float, ...] = ()
+        self.plan = binding.in_evaluations(plan)
         self.head: Head | None = None
         self.index = 0
+        self.noises: list[torch.Tensor | None] = []  # what the solver drew in each step
+        self._asked, self._binding, self._gain = plan, binding, gain
+        self._timetable: Timetable | None = None
         self._conversation: Any = None
-        self.gate.skip = plan.high_evaluations == 0
+        self.gate.skip = self.plan.high_evaluations == 0
 
     @property
     def recorded(self) -> Head:
@@ -71,14 +83,23 @@ class HeadLoop(Loop):
         assert self.head is not None
         return self.head
 
+    @property
+    def timetable(self) -> Timetable:
+        """The schedule of the run."""
+        assert self._timetable is not None
+        return self._timetable
+
     def scheduled(self, scheduler: Any) -> None:
-        self.times = tuple(float(s) for s in scheduler.sigmas)
+        self._timetable = self._binding.read(scheduler)
+        plan = self._asked
+        move = Transport(plan.operators()[0], self._binding.path, self._gain, plan.time)
+        self._binding.carried(self.timetable, move, plan.switch, plan.tail)  # refused before anything is evaluated
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
-        query = Query(sample, self.times[self.index])
+        query = Query(sample, self.timetable.times[self.index])
         try:
             if self._conversation is None:
-                self._conversation = head_of(self.plan, self.times, query)
+                self._conversation = head_of(self.plan, self.timetable.times, query)
                 request = next(self._conversation)
             else:
                 request = self._conversation.send(query)
@@ -89,7 +110,10 @@ class HeadLoop(Loop):
             raise Stop from None
         self.index += 1
         self.gate.skip = self.index >= self.plan.high_evaluations
-        return real(output, timestep, sample)
+        with StepNoise() as noise:
+            following = real(output, timestep, sample)
+        self.noises.append(noise.drawn())
+        return following
 
 
 class FinishLoop(Loop):
@@ -126,7 +150,7 @@ class FinishLoop(Loop):
 
 
 class RetraceLoop(FinishLoop):
-    """The plain run to step `until`, recorded again: answered from the tape where it can, computed where it cannot.
+    """The plain run to evaluation `until`, recorded again: from the tape where it can be, computed where it cannot.
 
     `reference` also records the answer at `until`. Raises TapeError as `FinishLoop` does, ValueError where the run has
     no step left after `until`.
@@ -140,18 +164,19 @@ class RetraceLoop(FinishLoop):
         switch: int,
         until: int,
         reference: bool,
+        binding: Binding,
     ) -> None:
         super().__init__(outputs, noise, state, switch)
-        self.until, self.reference = until, reference
+        self.until, self.reference, self.binding = until, reference, binding
         self.states: list[torch.Tensor] = []
         self.answers: list[torch.Tensor] = []
-        self.times: tuple[float, ...] = ()
+        self.timetable: Timetable | None = None
         self.head: Head | None = None
         self._skip()
 
     def scheduled(self, scheduler: Any) -> None:
-        self.times = tuple(float(s) for s in scheduler.sigmas)
-        require_switch(self.times, self.until)
+        self.timetable = self.binding.read(scheduler)
+        require_switch(self.timetable.times, self.until)
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         index = self.index
@@ -160,7 +185,8 @@ class RetraceLoop(FinishLoop):
             # The checks of the start and the switch, which a step would have made.
             self.check(sample)
             answers = [*self.answers, answer] if self.reference else self.answers
-            self.head = Head(self.times, index, tuple(self.states), tuple(answers), sample)
+            assert self.timetable is not None
+            self.head = Head(self.timetable.times, index, tuple(self.states), tuple(answers), sample)
             raise Stop
         self.states.append(sample)
         self.answers.append(answer)

@@ -16,8 +16,10 @@ from .callbacks import for_head, for_tail
 from .errors import InterruptedByUser, UnsupportedError
 from .finishing import prompt_hash
 from .layout import Layout, positions
-from .loops import PATH, HeadLoop, ProbeLoop
+from .loops import HeadLoop, ProbeLoop
+from .noise import FreshNoise
 from .request import Request
+from .schedulers import Binding, binding_of
 from .tail_loop import Course, TailLoop
 
 
@@ -47,23 +49,28 @@ class Maker:
         request, plan = self.request, self.plan
         low_height, low_width = int(request.height / plan.scale), int(request.width / plan.scale)
         high, low = self._layout(request.height, request.width), self._layout(low_height, low_width)
-        gain = _fitting_gain(plan, high, low)
+        binding = binding_of(self.pipe.scheduler)
+        gain = _fitting_gain(plan, high, low, binding)
 
         parts = [indices[at : at + self.head_batch_size] for at in range(0, len(indices), self.head_batch_size)]
-        loops = [self._head(part) for part in parts]
+        generators = [request.generators(part) for part in parts]
+        loops = [self._head(part, g, binding, gain) for part, g in zip(parts, generators)]
         heads = [loop.recorded for loop in loops]
         joined = collated(heads, high)
-        tail = TailLoop(Course.of_plan(plan, joined, gain), joined, low, heads[0].state.dtype)
+        fresh = FreshNoise(_collated_noise(loops, high), high.packed, high.spatial, generators)
+        course = Course.of_plan(plan, joined, gain, binding, loops[0].timetable)
+        tail = TailLoop(course, joined, low, heads[0].state.dtype, fresh)
         images = self._tail(indices, tail, low_height, low_width)
 
-        cost = _cost(loops, tail, plan, request.steps, len(indices), time.perf_counter() - began)
+        evaluations = binding.evaluations(request.steps)
+        cost = _cost(loops, tail, evaluations, len(indices), time.perf_counter() - began)
         alone = [(head, b) for head, part in zip(heads, parts) for b in range(len(part))]
         return [
             Preview(
                 index,
                 request.seeds[index],
                 images[position],
-                self._tape(index, *alone[position]),
+                self._tape(index, *alone[position], evaluations),
                 request.batch([index]),
                 cost,
                 plan,
@@ -71,9 +78,9 @@ class Maker:
             for position, index in enumerate(indices)
         ]
 
-    def _head(self, indices: Sequence[int]) -> HeadLoop:
-        loop = HeadLoop(self.plan)
-        call = self.request.batch(indices, generator=self.request.generators(indices), output_type="latent")
+    def _head(self, indices: Sequence[int], generator: Any, binding: Binding, gain: float) -> HeadLoop:
+        loop = HeadLoop(self.plan, binding, gain)
+        call = self.request.batch(indices, generator=generator, output_type="latent")
         if self.plan.head_steps is not None:
             call["num_inference_steps"] = self.plan.head_steps
         call |= for_head(self.request.call)
@@ -89,11 +96,11 @@ class Maker:
                 raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
             return first
 
-        call = self.request.batch(indices, height=height, width=width)
+        call = self.request.batch(indices, height=height, width=width, **self.request.kept_sizes)
         if "sigmas" in call:
             call["sigmas"] = None
         call["num_inference_steps"] = len(loop.evaluations)
-        call |= for_tail(self.request.call, loop, self.plan.switch)
+        call |= for_tail(self.request.call, loop, loop.head.switch)
         out, _ = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo, noise=noise)
         if not loop.complete:
             raise InterruptedByUser
@@ -105,7 +112,7 @@ class Maker:
             self.layouts[height, width] = probed_layout(self.pipe, self.request.family.denoiser, call, self.memo)
         return self.layouts[height, width]
 
-    def _tape(self, index: int, head: Head, b: int) -> Tape:
+    def _tape(self, index: int, head: Head, b: int, evaluations: int) -> Tape:
         request, plan = self.request, self.plan
         # A coarse head runs on a schedule of its own: its answers are of no use to the final.
         outputs = () if plan.head_steps is not None else tuple(o[b : b + 1].cpu() for o in head.outputs)
@@ -115,7 +122,8 @@ class Maker:
             "seed": request.seeds[index],
             "size": [request.height, request.width],
             "steps": request.steps,
-            "switch": plan.switch,
+            "evaluations": evaluations,
+            "switch": head.switch,
             "scheduler": type(self.pipe.scheduler).__name__,
             "rng_device": request.rng_device,
             "plan": plan.to_dict(),
@@ -134,22 +142,22 @@ def probed_layout(pipe: Any, denoiser: str, call: Mapping[str, Any], memo: dict[
     return Layout.probed(drawn.shape, loop.sample, name)
 
 
-def _cost(loops: Sequence[HeadLoop], tail: TailLoop, plan: Plan, steps: int, count: int, seconds: float) -> Cost:
-    """One preview's equal share of what its batch cost."""
+def _cost(loops: Sequence[HeadLoop], tail: TailLoop, evaluations: int, count: int, seconds: float) -> Cost:
+    """One preview's equal share of what its batch cost; `evaluations` are those of a plain run."""
     high = sum(loop.gate.rows for loop in loops)
     # Rows per guided evaluation of all `count` images, read off whichever resolution was evaluated.
-    rows = high / plan.high_evaluations if high else tail.gate.rows / len(tail.evaluations)
+    rows = high / loops[0].plan.high_evaluations if high else tail.gate.rows / len(tail.evaluations)
     return Cost(
         high=round(high / count),
         low=round(tail.gate.rows / count),
-        full=round(steps * rows / count),
+        full=round(evaluations * rows / count),
         high_seconds=sum(loop.gate.seconds for loop in loops) / count,
         low_seconds=tail.gate.seconds / count,
         seconds=seconds / count,
     )
 
 
-def _fitting_gain(plan: Plan, high: Layout, low: Layout) -> float:
+def _fitting_gain(plan: Plan, high: Layout, low: Layout, binding: Binding) -> float:
     operator = plan.operators()[0]
     shape = (1, *high.grid)
     made = tuple(operator.out_shape(shape))[1:]
@@ -157,7 +165,7 @@ def _fitting_gain(plan: Plan, high: Layout, low: Layout) -> float:
         raise UnsupportedError(
             f"{operator!r} maps latents {high.grid} to {made}, the pipeline makes {low.grid} at the low resolution"
         )
-    return Transport.of(operator, PATH, shape, plan.time).gain
+    return Transport.of(operator, binding.path, shape, plan.time).gain
 
 
 def collated(heads: Sequence[Head], layout: Layout) -> Head:
@@ -170,3 +178,11 @@ def collated(heads: Sequence[Head], layout: Layout) -> Head:
     states = tuple(joined([h.states[i] for h in heads]) for i in range(len(first.states)))
     outputs = tuple(joined([h.outputs[i] for h in heads]) for i in range(len(first.outputs)))
     return Head(first.times, first.switch, states, outputs, joined([h.state for h in heads]))
+
+
+def _collated_noise(loops: Sequence[HeadLoop], layout: Layout) -> list[torch.Tensor | None]:
+    """What the solver drew in each step of the heads, as one batch of spatial arrays."""
+    return [
+        None if any(n is None for n in drawn) else layout.spatial(torch.cat([n for n in drawn if n is not None]))
+        for drawn in zip(*(loop.noises for loop in loops))
+    ]

@@ -16,14 +16,15 @@ from .finishing import check_tape, finish_batch
 from .layout import Layout
 from .making import Maker, probed_layout
 from .request import Request, checked
-from .transforming import Move, move_batch
+from .schedulers import binding_of
+from .transforming import Move, check_draws, move_batch
 
 
 class Previewer:
     """Low-resolution previews of a pipeline's images, and finishes that are bit-identical to its plain calls.
 
     Args:
-        pipe: FluxPipeline or StableDiffusion3Pipeline with a FlowMatchEuler scheduler.
+        pipe: a supported pipeline with a supported scheduler (docs/support.md).
         batch_size: how many previews share one low-resolution call.
         head_batch_size: how many high-resolution heads share one call. With 1 a finish equals the plain call of its
             seed bit for bit. Larger batches can be faster on a GPU; a finish then equals, bit for bit, what the plain
@@ -184,13 +185,15 @@ class Previewer:
             TapeError: as `finish`. ValueError: `at` outside the run.
         """
         family, model = family_of(self.pipe), self.fingerprint
+        binding = binding_of(self.pipe.scheduler)
         finals: list[Final] = []
         for preview in previews:
             check_tape(preview, model)
+            check_draws(self.pipe.scheduler, preview.call)
         moves = [Move.of(operator, p.tape.header["steps"], at, guidance, seed) for p in previews]
         layouts = [self._layout_of(preview) for preview in previews]
         for preview, move, layout in zip(previews, moves, layouts):
-            move.on(layout, preview.tape.header)  # refused before any of them is made
+            move.on(layout, preview.tape.header, binding)  # refused before any of them is made
         with _bar("transforms", len(previews), progress) as bar:
             for start in range(0, len(previews), batch_size):
                 part = previews[start : start + batch_size]

@@ -44,6 +44,11 @@ class Request:
     width: int
     steps: int
 
+    @property
+    def kept_sizes(self) -> dict[str, Any]:
+        """Sizes that the model is told and that stay those of the final in a low-resolution call."""
+        return {k: self.call.get(k) or (self.height, self.width) for k in self.family.told_sizes}
+
     def batch(self, indices: Sequence[int], **changes: Any) -> dict[str, Any]:
         """Arguments of one plain call that makes the images `indices` together (without a generator)."""
         count = len(indices)
@@ -99,7 +104,7 @@ def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction,
 
     states, names, device = _generators(seeds, generator)
     prompts = _prompts(prompt, call, len(states))
-    default = getattr(pipe, "default_sample_size", 0) * pipe.vae_scale_factor
+    default = default_side(pipe, family)
     height, width = int(call.get("height") or default), int(call.get("width") or default)
     check_size(family.size_unit(pipe), scale, height, width, type(pipe).__name__)
     steps = call.get("num_inference_steps")
@@ -109,6 +114,12 @@ def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction,
         steps = parameters["num_inference_steps"].default
     rest = {k: v for k, v in call.items() if k not in ("height", "width")}
     return Request(family, rest, prompts, names, states, device, height, width, int(steps))
+
+
+def default_side(pipe: Any, family: Family) -> int:
+    """The side in pixels that the pipeline gives its images where none is asked for; 0 where it does not say."""
+    cells = getattr(pipe, "default_sample_size", None) or getattr(pipe, family.denoiser).config.get("sample_size", 0)
+    return int(cells * pipe.vae_scale_factor) if isinstance(cells, int) else 0
 
 
 def check_size(unit: int, scale: Fraction, height: int, width: int, name: str) -> None:

@@ -6,7 +6,7 @@ that the pipeline walks, not calls of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,14 @@ from ...commutator import (
     Plan,
     Query,
     Transport,
-    evaluation_times,
+    evaluations_on,
     tail,
-    tail_times,
 )
 from ...commutator.requests import Conversation
 from .layout import Layout
-from .loops import PATH, Loop, Step
+from .loops import Loop, Step
+from .noise import FreshNoise, StepNoise
+from .schedulers import Binding, Continuation, Timetable
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,33 @@ class Course:
 
     Attributes:
         conversation: yields the requests. evaluations: the times of all `Evaluate`, in order.
-        schedule: the solver's times for a transport, those of the transported head included.
+        binding: of the scheduler. schedule: the solver's, the transported head included.
     """
 
     conversation: Conversation
     evaluations: Sequence[float]
-    schedule: Callable[[Any], list[float]]
+    binding: Binding
+    schedule: Continuation
 
     @classmethod
-    def of_plan(cls, plan: Plan, head: Head, gain: float) -> Course:
-        """The low-resolution tail of a preview; `gain` is the operator's noise gain."""
+    def of_plan(cls, plan: Plan, head: Head, gain: float, binding: Binding, timetable: Timetable) -> Course:
+        """The low-resolution tail of a preview.
 
-        def schedule(move: Any) -> list[float]:
-            head_times = [move.moved(t) for t in head.times[: plan.switch]]
-            return head_times + tail_times(move, head.times, plan.switch, plan.tail)
-
-        return cls(tail(plan, PATH, head), evaluation_times(plan, PATH, head.times, gain), schedule)
+        `plan` counts steps, `head` evaluations; `gain` is the operator's noise gain, `timetable` the head's schedule.
+        """
+        move = Transport(plan.operators()[0], binding.path, gain, plan.time)
+        schedule, counted = binding.carried(timetable, move, plan.switch, plan.tail), binding.in_evaluations(plan)
+        conversation = tail(counted, binding.path, head, schedule.tail)
+        return cls(conversation, evaluations_on(counted, schedule.tail), binding, schedule)
 
     @classmethod
-    def of_manipulation(cls, manipulation: Manipulation, head: Head, seeds: Sequence[int]) -> Course:
-        """The rest of a moved run, on the schedule of the run itself."""
-        conversation = manipulation.moved(PATH, head, seeds)
-        return cls(conversation, manipulation.evaluation_times(head.times), lambda move: list(head.times))
+    def of_manipulation(
+        cls, manipulation: Manipulation, head: Head, seeds: Sequence[int], binding: Binding, timetable: Timetable
+    ) -> Course:
+        """The rest of a moved run, on the schedule of the run itself. `manipulation` counts evaluations."""
+        conversation = manipulation.moved(binding.path, head, seeds)
+        schedule = binding.same(timetable, manipulation.switch)
+        return cls(conversation, manipulation.evaluation_times(head.times), binding, schedule)
 
 
 class TailLoop(Loop):
@@ -66,19 +72,26 @@ class TailLoop(Loop):
 
     Args:
         layout: of the resolution that the course runs at. dtype: of the solver's states.
+        fresh: the noise that the solver drew in the head, and would draw next; transported as the first noise is.
     """
 
-    def __init__(self, course: Course, head: Head, layout: Layout, dtype: torch.dtype) -> None:
+    unit_noise = True
+
+    def __init__(
+        self, course: Course, head: Head, layout: Layout, dtype: torch.dtype, fresh: FreshNoise | None = None
+    ) -> None:
         super().__init__()
         self.head, self.layout, self.dtype = head, layout, dtype
-        self.evaluations, self._schedule = course.evaluations, course.schedule
+        self.evaluations, self._course = course.evaluations, course
+        self.fresh = FreshNoise() if fresh is None else fresh
         self.index = 0  # position in self.evaluations
-        self.steps = 0  # solver steps made in the tail
+        self.steps = 0  # evaluations that the solver has stepped on in the tail
         self._conversation = course.conversation
         self._pending = self._until_evaluate_or_advance(None)
         self._awaits_query = False
         self._scheduler: Any = None
         self._real: Step | None = None
+        self._move: Transport | Motion | None = None
 
     @property
     def complete(self) -> bool:
@@ -90,11 +103,14 @@ class TailLoop(Loop):
         return self._pending.x.to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
-        """Give the pipeline the list of all evaluations; the solver gets its own schedule when the tail is entered."""
+        """Give the pipeline the list of all evaluations; the solver gets its own ticks when the tail is entered."""
         self._scheduler = scheduler
-        device, train = scheduler.sigmas.device, scheduler.config.num_train_timesteps
-        scheduler.timesteps = torch.tensor(self.evaluations, dtype=torch.float32, device=device) * train
-        scheduler.num_inference_steps = len(self.evaluations)
+        schedule = self._course.schedule
+        device = scheduler.timesteps.device
+        self._course.binding.begin(scheduler, schedule)
+        known = dict(zip(schedule.tail, schedule.timesteps.tolist()))
+        told = [known[t] for t in self.evaluations]
+        scheduler.timesteps = torch.tensor(told, dtype=schedule.timesteps.dtype, device=device)
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self._real = real
@@ -109,8 +125,24 @@ class TailLoop(Loop):
         if isinstance(request, Evaluate):
             self._pending = request
             return self.layout.solver(request.x, self.dtype)
+        return self._advance(request)
+
+    def _advance(self, request: Advance) -> torch.Tensor:
+        assert self._real is not None
+        schedule = self._course.schedule
+        at = schedule.switch + self.steps
         self.steps += 1
-        return real(self.layout.solver(request.output, self.dtype), timestep, self.layout.solver(request.x, self.dtype))
+        self._course.binding.before_step(self._scheduler, schedule, at)
+        output, x = (self.layout.solver(part, self.dtype) for part in (request.output, request.x))
+        with StepNoise(lambda shape, dtype, device: self._noise(self.fresh.next(dtype, device), shape, dtype)):
+            return self._real(output, schedule.ticks[at], x)
+
+    def _noise(self, high: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """High-resolution noise as the solver gets it here."""
+        assert isinstance(self._move, Transport), "motions of stochastic solvers are refused"
+        noise = self.layout.solver(self._move.noise(high), dtype)
+        assert tuple(noise.shape) == shape, "a solver draws noise for the whole of its state"
+        return noise
 
     def _until_evaluate_or_advance(self, reply: Any) -> Any:
         request = self._conversation.send(reply)
@@ -120,33 +152,34 @@ class TailLoop(Loop):
         return request
 
     def enter(self, request: Enter) -> None:
-        """Give the solver its schedule and history: the head's answers, transported, fed to its step."""
+        """Give the solver its history: the head's answers, transported, fed to its step."""
         assert self._scheduler is not None
-        assert self._real is not None
-        sigmas = self._schedule(request.transport)
-        replay(request.transport, self.head, sigmas, self.layout, self.dtype, self._scheduler, self._real)
+        self._move = request.transport
+        if self._course.schedule.replayed:
+            self.replayed()
+        self._course.binding.resume(self._scheduler, self._course.schedule)
 
+    def replayed(self) -> torch.Tensor:
+        """Run the solver through the transported head; returns its state at the switch, in its own layout.
 
-def replay(
-    move: Transport | Motion,
-    head: Head,
-    sigmas: Sequence[float],
-    layout: Layout,
-    dtype: torch.dtype,
-    scheduler: Any,
-    real: Step,
-) -> torch.Tensor:
-    """Run the solver on `sigmas` through the transported head; returns its state at the switch, in its own layout.
+        For solvers without memory, this state is the transported state (exactly for selections, to rounding for means)
+        and their position in the schedule is all that the tail needs; a multistep solver gets its history. Solvers that
+        step in flow time with more than Euler's method arrive elsewhere: no other time keeps their chords straight.
+        """
+        move, head, real = self._move, self.head, self._real
+        assert move is not None
+        assert real is not None
+        schedule, binding = self._course.schedule, self._course.binding
+        binding.rewind(self._scheduler, schedule, len(head.times) - 1)
+        y = self.layout.solver(move.start(head.noise, head.times[0]), self.dtype)
+        for j in range(head.switch):
+            output = move.output(head.outputs[j], head.states[j], head.times[j])
+            recorded = self.fresh.recorded[j] if self.fresh.recorded else None
 
-    For FlowMatchEuler, which has no memory, this state is the transported state (exactly for selections, to rounding
-    for means) and the schedule's position is all that the tail needs; a multistep solver gets its history.
-    """
-    device, train = scheduler.sigmas.device, scheduler.config.num_train_timesteps
-    scheduler.sigmas = torch.tensor(sigmas, dtype=torch.float32, device=device)
-    timesteps = scheduler.sigmas[:-1] * train
-    scheduler._step_index, scheduler._begin_index = None, 0
-    y = layout.solver(move.start(head.noise, head.times[0]), dtype)
-    for j in range(head.switch):
-        output = move.output(head.outputs[j], head.states[j], head.times[j])
-        y = real(layout.solver(output, dtype), timesteps[j], y)
-    return y
+            def answer(shape: Any, dtype: Any, device: Any, recorded: torch.Tensor | None = recorded) -> torch.Tensor:
+                assert recorded is not None, "the replayed head draws where the head drew"
+                return self._noise(recorded, shape, dtype)
+
+            with StepNoise(answer):
+                y = real(self.layout.solver(output, self.dtype), schedule.ticks[j], y)
+        return y

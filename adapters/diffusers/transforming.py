@@ -21,6 +21,7 @@ from .layout import Layout
 from .loops import RetraceLoop
 from .making import collated
 from .request import restored
+from .schedulers import Binding, binding_of, draws
 from .tail_loop import Course, TailLoop
 
 
@@ -50,8 +51,8 @@ class Move:
         chosen = move_guidance(steps) if isinstance(guidance, str) else guidance
         return cls(operator, move_step(steps) if at is None else at, chosen, seed)
 
-    def on(self, layout: Layout, header: Mapping[str, Any]) -> Manipulation:
-        """The same on the latents of the run that a tape's header describes.
+    def on(self, layout: Layout, header: Mapping[str, Any], binding: Binding) -> Manipulation:
+        """The same on the latents of the run that a tape's header describes, counted in evaluations.
 
         Raises UnsupportedError where the operator has no counterpart there, changes the size, or has no noise partner.
         """
@@ -72,7 +73,19 @@ class Move:
             raise UnsupportedError(str(error)) from error
         if not kept:
             raise UnsupportedError(f"{self.operator!r} changes the size of the image; a transform keeps it")
-        return Manipulation(operator, self.at, self.guidance)
+        return Manipulation(operator, binding.evaluation(self.at), binding.guided(self.guidance))
+
+
+def check_draws(scheduler: Any, call: Mapping[str, Any]) -> None:
+    """UnsupportedError for a run whose solver draws fresh noise: a state would be no longer the first noise and signal.
+
+    `Motion` moves noise by what a deterministic solver makes of the first state; noise that came later is not in it.
+    """
+    if draws(scheduler) or call.get("eta"):
+        raise UnsupportedError(
+            f"{type(scheduler).__name__} draws fresh noise in its steps, which cannot be told from the signal when an "
+            "image is moved; use a deterministic scheduler (EulerDiscreteScheduler, DPMSolverMultistepScheduler)"
+        )
 
 
 def move_batch(
@@ -85,31 +98,33 @@ def move_batch(
     began = time.perf_counter()
     batch = tapes_as_batch([p.tape for p in previews])
     call, count, header = merged([p.call for p in previews]), len(previews), previews[0].tape.header
-    manipulation = move.on(layout, header)
+    binding = binding_of(pipe.scheduler)
+    manipulation = move.on(layout, header, binding)
 
-    retrace = RetraceLoop(*batch, until=move.at, reference=manipulation.needs_reference)
+    retrace = RetraceLoop(*batch, until=manipulation.switch, reference=manipulation.needs_reference, binding=binding)
     run(pipe, denoiser, call | {"generator": _generators(previews), "output_type": "latent"}, retrace)
-    if retrace.head is None:
+    if retrace.head is None or retrace.timetable is None:
         raise InterruptedByUser
     head = collated([retrace.head], layout)
     seeds = [move.seed if p.seed is None else _joined(move.seed, p.seed) for p in previews]
-    tail = TailLoop(Course.of_manipulation(manipulation, head, seeds), head, layout, retrace.head.state.dtype)
-    images = _continued(pipe, denoiser, call, tail, move, output_type)
+    course = Course.of_manipulation(manipulation, head, seeds, binding, retrace.timetable)
+    tail = TailLoop(course, head, layout, retrace.head.state.dtype)
+    images = _continued(pipe, denoiser, call, tail, output_type)
 
     high = round((retrace.gate.rows + tail.gate.rows) / count)
     per_evaluation = tail.gate.rows / len(tail.evaluations) / count
     seconds = (retrace.gate.seconds + tail.gate.seconds) / count
-    cost = Cost(high, 0, round(header["steps"] * per_evaluation), seconds, 0.0, (time.perf_counter() - began) / count)
+    cost = Cost(
+        high, 0, round(header["evaluations"] * per_evaluation), seconds, 0.0, (time.perf_counter() - began) / count
+    )
     return [Final(image, cost) for image in images]
 
 
-def _continued(
-    pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop, move: Move, output_type: str | None
-) -> Any:
+def _continued(pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop, output_type: str | None) -> Any:
     def noise(shape: tuple[int, ...]) -> torch.Tensor:
         return loop.first_state()
 
-    changes: dict[str, Any] = {"num_inference_steps": len(loop.evaluations), **for_tail(call, loop, move.at)}
+    changes: dict[str, Any] = {"num_inference_steps": len(loop.evaluations), **for_tail(call, loop, loop.head.switch)}
     if "sigmas" in call:
         changes["sigmas"] = None
     if output_type is not None:
