@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 
+PATCHED = ("encode_prompt", "prepare_latents")
+GLOBAL_SEED = 0  # of the global generators inside a borrowed pipeline
+
+
 @contextmanager
-def borrowed(pipe: Any) -> Iterator[None]:
+def borrowed(pipe: Any, attributes: Mapping[str, Any]) -> Iterator[None]:
     """Restore on exit: the pipeline's private call state and patched methods, the whole scheduler, the global RNG.
 
-    Public attributes that a user's own callback sets on the pipeline stay: they are the user's.
+    `attributes` of the pipeline are set for the length of the block. Public attributes that a user's own callback sets
+    on the pipeline stay: they are the user's.
     """
     import torch
 
@@ -19,18 +24,30 @@ def borrowed(pipe: Any) -> Iterator[None]:
     of_pipe, of_scheduler = dict(vars(pipe)), dict(vars(scheduler))
     devices = [pipe.device] if pipe.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
+        _seed(devices)
         try:
+            vars(pipe).update(attributes)
             yield
         finally:
             vars(scheduler).clear()
             vars(scheduler).update(of_scheduler)
             pipe.scheduler = scheduler
-            ours = [k for k in vars(pipe) if k.startswith("_") or k == "encode_prompt"]
+            ours = [k for k in vars(pipe) if k.startswith("_") or k in PATCHED or k in attributes]
             for key in ours:
                 if key in of_pipe:
                     vars(pipe)[key] = of_pipe[key]
                 else:
                     del vars(pipe)[key]
+
+
+def _seed(devices: list[Any]) -> None:
+    import torch
+
+    # Not torch.manual_seed, which would seed devices that are not put back.
+    torch.default_generator.manual_seed(GLOBAL_SEED)
+    for device in devices:
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(GLOBAL_SEED)
 
 
 def memoised(encode: Callable[..., Any], memo: dict[Any, Any]) -> Callable[..., Any]:
@@ -54,7 +71,7 @@ def _key(value: Any) -> Any:
     """A hashable stand-in for nested plain values; None when there is something else inside."""
     import torch
 
-    if value is None or isinstance(value, (str, int, float, bool, torch.device)):
+    if value is None or isinstance(value, (str, int, float, bool, torch.device, torch.dtype)):
         return (type(value).__name__, str(value))
     if isinstance(value, (list, tuple)):
         parts = tuple(_key(v) for v in value)

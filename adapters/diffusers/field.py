@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from .call import run
-from .errors import UnsupportedError
 from .layout import Layout
 from .loops import PATH, Loop, Step, Stop
 from .making import probed_layout
@@ -46,22 +45,29 @@ class PipelineField:
         dtype = getattr(self.pipe, self._request.family.denoiser).dtype
         loop = OnceLoop(t)
         call = self._request.batch([0] * x.shape[0], height=height, width=width, num_inference_steps=1)
-        call |= {"output_type": "latent"}
-        run(self.pipe, self._request.family.denoiser, call, loop, memo=self._memo, noise=lambda _: x.to(dtype))
+        settings = self._request.family.low(self.pipe, height, width)
+        call |= {"output_type": "latent", **settings.call}
+        run(
+            self.pipe,
+            self._request.family.denoiser,
+            call,
+            loop,
+            memo=self._memo,
+            noise=lambda _: layout.noise(x).to(dtype),
+            attributes=settings.attributes,
+        )
         assert loop.output is not None, "a call that was not stopped by its step raises"
         return self.path.denoised(layout.spatial(loop.output), x, t)
 
     def _pixels(self, x: torch.Tensor) -> tuple[int, int]:
-        unit = self.pipe.vae_scale_factor
+        unit = self._request.family.cell_size(self.pipe)
         return x.shape[-2] * unit, x.shape[-1] * unit
 
     def _layout(self, height: int, width: int) -> Layout:
         if (height, width) not in self._layouts:
             call = self._request.batch([0], height=height, width=width)
-            layout = probed_layout(self.pipe, self._request.family.denoiser, call, self._memo)
-            cells = height // self.pipe.vae_scale_factor, width // self.pipe.vae_scale_factor
-            if layout.grid[-2:] != cells:
-                raise UnsupportedError(f"{type(self.pipe).__name__} makes no latents of {cells[0]}x{cells[1]} cells")
+            settings = self._request.family.low(self.pipe, height, width)
+            layout = probed_layout(self.pipe, call | settings.call, self._memo, settings.attributes)
             self._layouts[height, width] = layout
         return self._layouts[height, width]
 

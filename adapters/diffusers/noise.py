@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -12,17 +13,33 @@ from torch.overrides import TorchFunctionMode
 class DrawnNoise(TorchFunctionMode):
     """Answers the first latent-shaped `torch.randn` (three or more dims) with `make(shape)`; later draws are real.
 
-    `shape` is the shape that the pipeline asked for, (batch, channels, height, width) in latent cells.
+    `shape` is the shape that the pipeline asked for, (batch, channels, height, width) in latent cells. `only_in` leaves
+    draws outside a function alone: pipelines with control images draw for their encoding before they draw the noise.
     """
 
     def __init__(self, make: Callable[[tuple[int, ...]], torch.Tensor]) -> None:
         super().__init__()
         self.make = make
         self.shape: tuple[int, ...] | None = None
+        self._open = True
+
+    def only_in(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, the only one whose draws are answered from now on."""
+        self._open = False
+
+        @wraps(function)
+        def opened(*args: Any, **kwargs: Any) -> Any:
+            self._open = True
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._open = False
+
+        return opened
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.randn and self.shape is None:
+        if func is torch.randn and self._open and self.shape is None:
             size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
             if len(size) >= 3:
                 self.shape = tuple(int(n) for n in size)

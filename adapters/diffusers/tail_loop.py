@@ -86,8 +86,8 @@ class TailLoop(Loop):
         return self.index == len(self.evaluations) and self._awaits_query
 
     def first_state(self) -> torch.Tensor:
-        """The state of the first evaluation, spatial: what the pipeline gets as its noise."""
-        return self._pending.x.to(self.dtype)
+        """The state of the first evaluation: what the pipeline gets as its noise, arranged as it draws it."""
+        return self.layout.noise(self._pending.x).to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
         """Give the pipeline the list of all evaluations; the solver gets its own schedule when the tail is entered."""
@@ -125,6 +125,9 @@ class TailLoop(Loop):
         assert self._real is not None
         sigmas = self._schedule(request.transport)
         replay(request.transport, self.head, sigmas, self.layout, self.dtype, self._scheduler, self._real)
+        # Some pipelines report `sigmas[i]` of their i-th evaluation, and there can be more of these than solver steps.
+        missing = max(0, len(self.evaluations) - len(self._scheduler.sigmas))
+        self._scheduler.sigmas = torch.nn.functional.pad(self._scheduler.sigmas, (0, missing))
 
 
 def replay(

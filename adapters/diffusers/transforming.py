@@ -117,7 +117,7 @@ def _continued(
     out, _ = run(pipe, denoiser, {**call, **changes}, loop, noise=noise)
     if not loop.complete:
         raise InterruptedByUser
-    return out.images
+    return out[0]
 
 
 def _generators(previews: Sequence[Preview]) -> Any:
