@@ -36,6 +36,8 @@ def run(
     with borrowed(pipe, attributes or {}), ExitStack() as stack:
         for model in denoisers(pipe, denoiser):
             stack.enter_context(loop.gate.on(model))
+        if getattr(pipe, "controlnet", None) is not None:
+            stack.enter_context(loop.gate.beside(pipe.controlnet))
         _stand_in(pipe.scheduler, loop)
         if memo is not None:
             vars(pipe)["encode_prompt"] = memoised(pipe.encode_prompt, memo)

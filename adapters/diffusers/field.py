@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from . import clock
 from .call import run
 from .layout import Layout
 from .loops import PATH, Loop, Step, Stop
@@ -44,7 +45,7 @@ class PipelineField:
         layout = self._layout(height, width)
         dtype = getattr(self.pipe, self._request.family.denoiser).dtype
         loop = OnceLoop(t)
-        call = self._request.batch([0] * x.shape[0], height=height, width=width, num_inference_steps=1)
+        call = self._request.batch([0] * x.shape[0], height=height, width=width, num_inference_steps=clock.MINIMUM)
         settings = self._request.family.low(self.pipe, height, width)
         call |= {"output_type": "latent", **settings.call}
         run(
@@ -81,8 +82,7 @@ class OnceLoop(Loop):
         self.output: torch.Tensor | None = None
 
     def scheduled(self, scheduler: Any) -> None:
-        train = scheduler.config.num_train_timesteps
-        scheduler.timesteps = torch.full_like(scheduler.timesteps[:1], self.t * train)
+        scheduler.timesteps = clock.timesteps(scheduler, [self.t])
         scheduler.num_inference_steps = 1
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:

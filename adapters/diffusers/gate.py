@@ -55,6 +55,15 @@ class Gate:
             else:
                 vars(module)[SLOT] = before
 
+    @contextmanager
+    def beside(self, module: Any) -> Iterator[None]:
+        """Stand before a model whose answers only go to the gated one (a ControlNet): skipped with it, not counted."""
+        inner = Gate()
+        with inner.on(module):
+            proceed = vars(module)[SLOT]
+            vars(module)[SLOT] = lambda *args, **kwargs: (None, None) if self.skip else proceed(*args, **kwargs)
+            yield
+
 
 def _synchronise(device: Any) -> None:
     import torch

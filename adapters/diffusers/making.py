@@ -11,6 +11,7 @@ import torch
 
 from ...commutator import Head, Plan, Tape, Transport
 from ..sheet import Cost, Preview
+from . import clock
 from .call import run
 from .callbacks import for_head, for_tail
 from .errors import InterruptedByUser, UnsupportedError
@@ -87,14 +88,15 @@ class Maker:
     def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
         def noise(shape: tuple[int, ...]) -> torch.Tensor:
             first = loop.first_state()
-            if shape != tuple(first.shape):
+            if shape[1:] != tuple(first.shape[1:]):
                 raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
             return first
 
-        call = self.request.batch(indices, height=height, width=width)
+        # The noise is the loop's; the generators are for what else a pipeline draws, the same for an image in any batch.
+        call = self.request.batch(indices, height=height, width=width, generator=self.request.generators(indices))
         if "sigmas" in call:
             call["sigmas"] = None
-        call["num_inference_steps"] = len(loop.evaluations)
+        call["num_inference_steps"] = max(clock.MINIMUM, len(loop.evaluations))
         call |= for_tail(self.request.call, loop, self.plan.switch)
         settings = self._settings(height, width)
         call |= settings.call

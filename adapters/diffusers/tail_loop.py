@@ -27,6 +27,7 @@ from ...commutator import (
     tail_times,
 )
 from ...commutator.requests import Conversation
+from .clock import timesteps
 from .layout import Layout
 from .loops import PATH, Loop, Step
 
@@ -92,8 +93,7 @@ class TailLoop(Loop):
     def scheduled(self, scheduler: Any) -> None:
         """Give the pipeline the list of all evaluations; the solver gets its own schedule when the tail is entered."""
         self._scheduler = scheduler
-        device, train = scheduler.sigmas.device, scheduler.config.num_train_timesteps
-        scheduler.timesteps = torch.tensor(self.evaluations, dtype=torch.float32, device=device) * train
+        scheduler.timesteps = timesteps(scheduler, self.evaluations)
         scheduler.num_inference_steps = len(self.evaluations)
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
@@ -146,10 +146,10 @@ def replay(
     """
     device, train = scheduler.sigmas.device, scheduler.config.num_train_timesteps
     scheduler.sigmas = torch.tensor(sigmas, dtype=torch.float32, device=device)
-    timesteps = scheduler.sigmas[:-1] * train
+    times = scheduler.sigmas[:-1] * train
     scheduler._step_index, scheduler._begin_index = None, 0
     y = layout.solver(move.start(head.noise, head.times[0]), dtype)
     for j in range(head.switch):
         output = move.output(head.outputs[j], head.states[j], head.times[j])
-        y = real(layout.solver(output, dtype), timesteps[j], y)
+        y = real(layout.solver(output, dtype), times[j], y)
     return y

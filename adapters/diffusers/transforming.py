@@ -13,6 +13,7 @@ from ...commutator import Guidance, Manipulation
 from ...commutator.manipulation import move_guidance, move_step
 from ...operators import LinearOperator, ShapeError
 from ..sheet import Cost, Final, Preview
+from . import clock
 from .call import run
 from .callbacks import for_tail
 from .errors import InterruptedByUser, UnsupportedError
@@ -94,7 +95,7 @@ def move_batch(
     head = collated([retrace.head], layout)
     seeds = [move.seed if p.seed is None else _joined(move.seed, p.seed) for p in previews]
     tail = TailLoop(Course.of_manipulation(manipulation, head, seeds), head, layout, retrace.head.state.dtype)
-    images = _continued(pipe, denoiser, call, tail, move, output_type)
+    images = _continued(pipe, denoiser, call | {"generator": _generators(previews)}, tail, move, output_type)
 
     high = round((retrace.gate.rows + tail.gate.rows) / count)
     per_evaluation = tail.gate.rows / len(tail.evaluations) / count
@@ -109,7 +110,8 @@ def _continued(
     def noise(shape: tuple[int, ...]) -> torch.Tensor:
         return loop.first_state()
 
-    changes: dict[str, Any] = {"num_inference_steps": len(loop.evaluations), **for_tail(call, loop, move.at)}
+    steps = max(clock.MINIMUM, len(loop.evaluations))
+    changes: dict[str, Any] = {"num_inference_steps": steps, **for_tail(call, loop, move.at)}
     if "sigmas" in call:
         changes["sigmas"] = None
     if output_type is not None:
