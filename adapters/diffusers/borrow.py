@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-
 PATCHED = ("encode_prompt", "prepare_latents")
+HOOKS = "_all_hooks"  # made anew with those on the modules at the end of every call of an offloaded pipeline
 GLOBAL_SEED = 0  # of the global generators inside a borrowed pipeline
 
 
@@ -34,6 +34,8 @@ def borrowed(pipe: Any, attributes: Mapping[str, Any]) -> Iterator[None]:
             pipe.scheduler = scheduler
             ours = [k for k in vars(pipe) if k.startswith("_") or k in PATCHED or k in attributes]
             for key in ours:
+                if key == HOOKS:
+                    continue
                 if key in of_pipe:
                     vars(pipe)[key] = of_pipe[key]
                 else:

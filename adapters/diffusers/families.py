@@ -44,7 +44,7 @@ class Family:
     packing: int | None = 1
     cell: str = LATENT
     unit: int = 1
-    noise: NoiseForm = NoiseForm()
+    noise: NoiseForm = field(default_factory=NoiseForm)
     conditions: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     low: Callable[[Any, int, int], quirks.Settings] = quirks.nothing
@@ -77,11 +77,9 @@ FAMILIES = {
         Family(
             "StableDiffusion3Pipeline",
             packing=None,
-            refused={"skip_guidance_layers": "skip-layer guidance is tied to step numbers, which a preview's tail changes"},
+            refused={"skip_guidance_layers": f"skip-layer guidance: {STEP_NUMBERS}"},
         ),
-        Family(
-            "StableDiffusion3ControlNetPipeline", packing=None, conditions=("control_image",), refused=CONTROLNET
-        ),
+        Family("StableDiffusion3ControlNetPipeline", packing=None, conditions=("control_image",), refused=CONTROLNET),
         Family("ChromaPipeline", packing=2),
         Family("QwenImagePipeline", packing=2),
         Family("ZImagePipeline", packing=2, refused={"prompt_embeds": KEEP, "negative_prompt_embeds": KEEP}),

@@ -22,7 +22,8 @@ class PipelineField:
         pipe: as for `Previewer`. prompt: one string. call: other arguments of the plain call (guidance and the like);
             height, width and the number of steps have no part in it.
 
-    Every evaluation is an ordinary pipeline call that is stopped after its first step. Prompts are encoded once.
+    Every evaluation is an ordinary pipeline call that is stopped after its first step, made with seed 0 (which matters
+    to pipelines that draw for the encoding of control images). Prompts are encoded once.
     """
 
     path = PATH
@@ -45,7 +46,14 @@ class PipelineField:
         layout = self._layout(height, width)
         dtype = getattr(self.pipe, self._request.family.denoiser).dtype
         loop = OnceLoop(t)
-        call = self._request.batch([0] * x.shape[0], height=height, width=width, num_inference_steps=clock.MINIMUM)
+        images = [0] * x.shape[0]
+        call = self._request.batch(
+            images,
+            generator=self._request.generators(images),
+            height=height,
+            width=width,
+            num_inference_steps=clock.MINIMUM,
+        )
         settings = self._request.family.low(self.pipe, height, width)
         call |= {"output_type": "latent", **settings.call}
         run(
@@ -68,7 +76,7 @@ class PipelineField:
         if (height, width) not in self._layouts:
             call = self._request.batch([0], height=height, width=width)
             settings = self._request.family.low(self.pipe, height, width)
-            layout = probed_layout(self.pipe, call | settings.call, self._memo, settings.attributes)
+            layout = probed_layout(self.pipe, {**call, **settings.call}, self._memo, settings.attributes)
             self._layouts[height, width] = layout
         return self._layouts[height, width]
 

@@ -7,7 +7,7 @@ A pipeline may pack its latents (Flux: 2 x 2 cells to a token). The probe lets t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -60,7 +60,7 @@ class Layout:
     packed: tuple[int, ...]
     order: torch.Tensor
     inverse: torch.Tensor
-    form: NoiseForm = NoiseForm()
+    form: NoiseForm = field(default_factory=NoiseForm)
 
     @classmethod
     def probed(cls, shape: tuple[int, ...], sample: torch.Tensor, name: str, form: NoiseForm | None = None) -> Layout:

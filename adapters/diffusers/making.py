@@ -92,7 +92,7 @@ class Maker:
                 raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
             return first
 
-        # The noise is the loop's; the generators are for what else a pipeline draws, the same for an image in any batch.
+        # The noise is the loop's; generators are for what else a pipeline draws, the same for an image in any batch.
         call = self.request.batch(indices, height=height, width=width, generator=self.request.generators(indices))
         if "sigmas" in call:
             call["sigmas"] = None
@@ -124,7 +124,7 @@ class Maker:
         key = size_of(call)
         if key not in self.layouts:
             settings = self._settings(height, width)
-            self.layouts[key] = probed_layout(self.pipe, call | settings.call, self.memo, settings.attributes)
+            self.layouts[key] = probed_layout(self.pipe, {**call, **settings.call}, self.memo, settings.attributes)
         return self.layouts[key]
 
     def _tape(self, index: int, head: Head, b: int) -> Tape:
@@ -173,8 +173,9 @@ def probed_layout(
     height, width = (side * cell for side in layout.grid[-2:])
     if (height, width) != (call["height"], call["width"]):
         raise UnsupportedError(
-            f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked for; "
-            "give a size that it keeps, or switch its resizing off (use_resolution_binning=False, max_area=height*width)"
+            f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked "
+            "for; give a size that it keeps, or switch its resizing off (use_resolution_binning=False, "
+            "max_area=height*width)"
         )
     return layout
 

@@ -53,7 +53,9 @@ STATELESS = ("ClassifierFreeGuidance", "TangentialClassifierFreeGuidance")
 def guiders(pipe: Any) -> str | None:
     """HunyuanImage combines its predictions in guiders; some remember, or count steps. It can also flow by means."""
     if pipe.transformer.config.get("use_meanflow"):
-        return "a mean-flow model is told the time of the next step, which a preview's tail changes; use a model without"
+        return (
+            "a mean-flow model is told the time of the next step, which a preview's tail changes; use a model without"
+        )
     for name in ("guider", "ocr_guider"):
         guider = getattr(pipe, name, None)
         if guider is None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 FROM_IMAGE = (
-    "its run starts from a noised image at a middle time, not from noise; use the pipeline that starts from noise, or a "
-    "plain call"
+    "its run starts from a noised image at a middle time, not from noise; use the pipeline that starts from noise, or "
+    "a plain call"
 )
 MASKED = (
-    "a mask is put back into the latents after every step, outside the sampler that previews follow; use the pipeline "
-    "without a mask, or a plain call"
+    "it keeps a masked picture, in the latents after every step or beside them in what the model sees, outside the "
+    "sampler that previews follow; use the pipeline without a mask, or a plain call"
 )
 VIDEO_FROM_IMAGE = (
-    "the first frames are fixed to an encoded image that exists at one resolution only; use the text-to-video pipeline"
+    "its frames start from an encoded picture, not from noise alone, and no test covers it; use the text-to-video "
+    "pipeline, or a plain call"
 )
 AUDIO = "it denoises sound along with the picture, and sound has no resolution to lower; use a plain call"
 
@@ -62,4 +63,5 @@ REFUSED = {
     ),
     **dict.fromkeys(("LTX2Pipeline", "LTX2ConditionPipeline", "LTX2ImageToVideoPipeline"), AUDIO),
     "WanVideoToVideoPipeline": FROM_IMAGE,
+    "PixArtSigmaPipeline": "it predicts the noise of a diffusion, and previews follow rectified flows; use plain calls",
 }

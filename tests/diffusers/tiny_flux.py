@@ -62,7 +62,11 @@ def control() -> FluxControlPipeline:
 def controlnet() -> FluxControlNetPipeline:
     with seeded(1):
         net = FluxControlNetModel(
-            **FLUX, in_channels=16, pooled_projection_dim=32, axes_dims_rope=[4, 4, 8], conditioning_embedding_channels=None
+            **FLUX,
+            in_channels=16,
+            pooled_projection_dim=32,
+            axes_dims_rope=[4, 4, 8],
+            conditioning_embedding_channels=None,
         ).eval()
         for parameter in net.parameters():  # its output layers start at zero, which would control nothing
             torch.nn.init.normal_(parameter, std=0.05)

@@ -13,12 +13,15 @@ from diffusers import (
     AutoencoderKLQwenImage,
     CogView4Pipeline,
     CogView4Transformer2DModel,
+    DPMSolverMultistepScheduler,
     HiDreamImagePipeline,
     HiDreamImageTransformer2DModel,
     HunyuanImagePipeline,
     HunyuanImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
     QwenImagePipeline,
     QwenImageTransformer2DModel,
     SanaPipeline,
@@ -291,4 +294,26 @@ def sana() -> SanaPipeline:
             vae=vae.eval(),
             transformer=transformer.eval(),
             scheduler=euler(),
+        )
+
+
+def pixart_sigma() -> PixArtSigmaPipeline:
+    """Predicts noise, not velocity: a diffusion model, with the solver it is published with."""
+    with seeded(0):
+        transformer = PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=8,
+            out_channels=8,
+            num_layers=1,
+            cross_attention_dim=16,
+            caption_channels=WIDTH,
+            sample_size=16,
+            use_additional_conditions=False,
+        )
+        return PixArtSigmaPipeline(
+            tokenizer=tiny.t5_tokenizer(),
+            text_encoder=tiny.t5(),
+            vae=tiny.vae(4),
+            transformer=transformer.eval(),
+            scheduler=DPMSolverMultistepScheduler(),
         )

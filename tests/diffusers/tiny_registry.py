@@ -60,7 +60,10 @@ VARIANTS = {
     "HunyuanImagePipeline, CFG": Variant(tiny_images.hunyuan_image, SIZE | {"negative_prompt": "not"}),
     "HunyuanImagePipeline, APG": Variant(tiny_images.hunyuan_image_projected, SIZE | {"negative_prompt": "not"}),
     "HiDreamImagePipeline": Variant(tiny_images.hidream, SHORT | CFG | {"width": 64}),
-    "SanaPipeline": Variant(tiny_images.sana, SHORT | CFG | {"width": 64, "use_resolution_binning": False, "complex_human_instruction": None}),
+    "SanaPipeline": Variant(
+        tiny_images.sana,
+        SHORT | CFG | {"width": 64, "use_resolution_binning": False, "complex_human_instruction": None},
+    ),
     "WanPipeline, 2.1": Variant(tiny_video.wan, VIDEO),
     "WanPipeline, 2.2 with two models": Variant(tiny_video.wan_two, VIDEO),
     "WanPipeline, 2.2 with per-token times": Variant(tiny_video.wan_per_token, VIDEO),
