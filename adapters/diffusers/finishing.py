@@ -67,7 +67,7 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
         high_seconds=loop.gate.seconds / count,
         seconds=(time.perf_counter() - began) / count,
     )
-    return [Final(image, cost) for image in out.images]
+    return [Final(image, cost) for image in out[0]]
 
 
 def prompt_hash(call: Mapping[str, Any]) -> str:

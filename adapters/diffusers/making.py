@@ -14,12 +14,14 @@ from ..sheet import Cost, Preview
 from .call import run
 from .callbacks import for_head, for_tail
 from .errors import InterruptedByUser, UnsupportedError
+from .families import family_of
 from .finishing import prompt_hash
 from .layout import Layout, positions
 from .loops import HeadLoop, ProbeLoop
 from .noise import FreshNoise
+from .quirks import Settings
 from .request import Request
-from .schedulers import Binding, binding_of
+from .schedulers import MINIMUM_STEPS, Binding, binding_of
 from .tail_loop import Course, TailLoop
 
 
@@ -28,7 +30,7 @@ class Maker:
     """Makes the previews of one request.
 
     Attributes:
-        layouts: found layouts by (height, width) in pixels; may be shared between requests to the same pipeline.
+        layouts: found layouts by `size_of` their call; may be shared between requests to the same pipeline.
         model: the pipeline's fingerprint, for the tapes. memo: encoded prompts, shared by all calls of the request.
     """
 
@@ -37,7 +39,7 @@ class Maker:
     plan: Plan
     model: str
     head_batch_size: int
-    layouts: dict[tuple[int, int], Layout]
+    layouts: dict[tuple[int, ...], Layout]
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def previews(self, indices: Sequence[int]) -> list[Preview]:
@@ -92,25 +94,44 @@ class Maker:
     def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
         def noise(shape: tuple[int, ...]) -> torch.Tensor:
             first = loop.first_state()
-            if shape != tuple(first.shape):
+            if shape[1:] != tuple(first.shape[1:]):
                 raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
             return first
 
-        call = self.request.batch(indices, height=height, width=width, **self.request.kept_sizes)
+        # The noise is the loop's; generators are for what else a pipeline draws, the same for an image in any batch.
+        call = self.request.batch(indices, height=height, width=width, generator=self.request.generators(indices))
         if "sigmas" in call:
             call["sigmas"] = None
-        call["num_inference_steps"] = len(loop.evaluations)
+        call["num_inference_steps"] = max(MINIMUM_STEPS, len(loop.evaluations))
         call |= for_tail(self.request.call, loop, loop.head.switch)
-        out, _ = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo, noise=noise)
+        settings = self._settings(height, width)
+        call |= settings.call
+        out, _ = run(
+            self.pipe,
+            self.request.family.denoiser,
+            call,
+            loop,
+            memo=self.memo,
+            noise=noise,
+            attributes=settings.attributes,
+        )
         if not loop.complete:
             raise InterruptedByUser
-        return out.images
+        return out[0]
+
+    def _settings(self, height: int, width: int) -> Settings:
+        """What the pipeline needs at the low resolution; at the user's own, the call is the user's."""
+        if (height, width) == (self.request.height, self.request.width):
+            return Settings()
+        return self.request.family.low(self.pipe, self.request.batch([0]), height, width)
 
     def _layout(self, height: int, width: int) -> Layout:
-        if (height, width) not in self.layouts:
-            call = self.request.batch([0], height=height, width=width)
-            self.layouts[height, width] = probed_layout(self.pipe, self.request.family.denoiser, call, self.memo)
-        return self.layouts[height, width]
+        call = self.request.batch([0], height=height, width=width)
+        key = size_of(call)
+        if key not in self.layouts:
+            settings = self._settings(height, width)
+            self.layouts[key] = probed_layout(self.pipe, {**call, **settings.call}, self.memo, settings.attributes)
+        return self.layouts[key]
 
     def _tape(self, index: int, head: Head, b: int, evaluations: int) -> Tape:
         request, plan = self.request, self.plan
@@ -132,14 +153,38 @@ class Maker:
         return Tape(outputs, noise, state, head.times, header, request.rng[index])
 
 
-def probed_layout(pipe: Any, denoiser: str, call: Mapping[str, Any], memo: dict[Any, Any] | None = None) -> Layout:
-    """How the pipeline arranges the latents of `call` (one image). UnsupportedError where that cannot be told."""
-    loop, name = ProbeLoop(), type(pipe).__name__
+def size_of(call: Mapping[str, Any]) -> tuple[int, ...]:
+    """What a layout depends on, of a call: height, width, and the number of frames where one is given."""
+    frames = (call["num_frames"],) if "num_frames" in call else ()
+    return (call["height"], call["width"], *frames)
+
+
+def probed_layout(
+    pipe: Any,
+    call: Mapping[str, Any],
+    memo: dict[Any, Any] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Layout:
+    """How the pipeline arranges the latents of `call` (one image). UnsupportedError where that cannot be told.
+
+    Also where the pipeline makes another size than it is asked for, or more pixels to a cell than its family says:
+    operators would act on a grid that is not the image's.
+    """
+    family, loop, name = family_of(pipe), ProbeLoop(), type(pipe).__name__
     plain = {**call, "output_type": "latent", "callback_on_step_end": None}
-    _, drawn = run(pipe, denoiser, plain, loop, memo=memo, noise=positions)
+    _, drawn = run(pipe, family.denoiser, plain, loop, memo=memo, noise=positions, attributes=attributes)
     if loop.sample is None or drawn is None or drawn.shape is None:
         raise UnsupportedError(f"{name} draws no noise that previews could follow")
-    return Layout.probed(drawn.shape, loop.sample, name)
+    layout = Layout.probed(drawn.shape, loop.sample, name, family.noise)
+    cell = family.cell_size(pipe)
+    height, width = (side * cell for side in layout.grid[-2:])
+    if (height, width) != (call["height"], call["width"]):
+        raise UnsupportedError(
+            f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked "
+            "for; give a size that it keeps, or switch its resizing off (use_resolution_binning=False, "
+            "max_area=height*width)"
+        )
+    return layout
 
 
 def _cost(loops: Sequence[HeadLoop], tail: TailLoop, evaluations: int, count: int, seconds: float) -> Cost:

@@ -14,7 +14,7 @@ from .families import family_of
 from .fingerprint import fingerprint
 from .finishing import check_tape, finish_batch
 from .layout import Layout
-from .making import Maker, probed_layout
+from .making import Maker, probed_layout, size_of
 from .request import Request, checked
 from .schedulers import binding_of
 from .transforming import Move, check_draws, move_batch
@@ -41,7 +41,7 @@ class Previewer:
         self.pipe = pipe
         self.batch_size = batch_size
         self.head_batch_size = head_batch_size
-        self._layouts: dict[tuple[int, int], Layout] = {}
+        self._layouts: dict[tuple[int, ...], Layout] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -202,10 +202,10 @@ class Previewer:
         return finals
 
     def _layout_of(self, preview: Preview) -> Layout:
-        height, width = preview.tape.header["size"]
-        if (height, width) not in self._layouts:
-            self._layouts[height, width] = probed_layout(self.pipe, family_of(self.pipe).denoiser, preview.call)
-        return self._layouts[height, width]
+        key = size_of(preview.call)
+        if key not in self._layouts:
+            self._layouts[key] = probed_layout(self.pipe, preview.call)
+        return self._layouts[key]
 
 
 def _check_plan(plan: Plan, request: Request) -> None:

@@ -99,18 +99,22 @@ class TailLoop(Loop):
         return self.index == len(self.evaluations) and self._awaits_query
 
     def first_state(self) -> torch.Tensor:
-        """The state of the first evaluation, spatial: what the pipeline gets as its noise."""
-        return self._pending.x.to(self.dtype)
+        """The state of the first evaluation: what the pipeline gets as its noise, arranged as it draws it."""
+        return self.layout.noise(self._pending.x).to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
         """Give the pipeline the list of all evaluations; the solver gets its own ticks when the tail is entered."""
         self._scheduler = scheduler
         schedule = self._course.schedule
-        device = scheduler.timesteps.device
-        self._course.binding.begin(scheduler, schedule)
-        known = dict(zip(schedule.tail, schedule.timesteps.tolist()))
-        told = [known[t] for t in self.evaluations]
-        scheduler.timesteps = torch.tensor(told, dtype=schedule.timesteps.dtype, device=device)
+        told = self._course.binding.begin(scheduler, schedule)
+        known = dict(zip(schedule.tail, told.tolist()))
+        scheduler.timesteps = torch.tensor(
+            [known[t] for t in self.evaluations], dtype=told.dtype, device=scheduler.timesteps.device
+        )
+        if hasattr(scheduler, "sigmas"):
+            # Some pipelines look `sigmas[i]` up for their i-th evaluation; there can be more of these than levels.
+            missing = max(0, len(self.evaluations) - len(scheduler.sigmas))
+            scheduler.sigmas = torch.nn.functional.pad(scheduler.sigmas, (0, missing))
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self._real = real
@@ -141,7 +145,7 @@ class TailLoop(Loop):
         """High-resolution noise as the solver gets it here."""
         assert isinstance(self._move, Transport), "motions of stochastic solvers are refused"
         noise = self.layout.solver(self._move.noise(high), dtype)
-        assert tuple(noise.shape) == shape, "a solver draws noise for the whole of its state"
+        assert tuple(noise.shape[1:]) == shape[1:], "a solver draws noise for the whole of its state"
         return noise
 
     def _until_evaluate_or_advance(self, reply: Any) -> Any:

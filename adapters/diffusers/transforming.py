@@ -21,7 +21,7 @@ from .layout import Layout
 from .loops import RetraceLoop
 from .making import collated
 from .request import restored
-from .schedulers import Binding, binding_of, draws
+from .schedulers import MINIMUM_STEPS, Binding, binding_of, draws
 from .tail_loop import Course, TailLoop
 
 
@@ -109,7 +109,7 @@ def move_batch(
     seeds = [move.seed if p.seed is None else _joined(move.seed, p.seed) for p in previews]
     course = Course.of_manipulation(manipulation, head, seeds, binding, retrace.timetable)
     tail = TailLoop(course, head, layout, retrace.head.state.dtype)
-    images = _continued(pipe, denoiser, call, tail, output_type)
+    images = _continued(pipe, denoiser, call | {"generator": _generators(previews)}, tail, output_type)
 
     high = round((retrace.gate.rows + tail.gate.rows) / count)
     per_evaluation = tail.gate.rows / len(tail.evaluations) / count
@@ -124,7 +124,8 @@ def _continued(pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop
     def noise(shape: tuple[int, ...]) -> torch.Tensor:
         return loop.first_state()
 
-    changes: dict[str, Any] = {"num_inference_steps": len(loop.evaluations), **for_tail(call, loop, loop.head.switch)}
+    steps = max(MINIMUM_STEPS, len(loop.evaluations))
+    changes: dict[str, Any] = {"num_inference_steps": steps, **for_tail(call, loop, loop.head.switch)}
     if "sigmas" in call:
         changes["sigmas"] = None
     if output_type is not None:
@@ -132,7 +133,7 @@ def _continued(pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop
     out, _ = run(pipe, denoiser, {**call, **changes}, loop, noise=noise)
     if not loop.complete:
         raise InterruptedByUser
-    return out.images
+    return out[0]
 
 
 def _generators(previews: Sequence[Preview]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from ....commutator import Path, RectifiedFlow
 from ..errors import UnsupportedError
 from .binding import Binding
-from .noise_levels import AncestralMidpoint, Heun, Midpoint, NoiseLevels, Singlestep
+from .noise_levels import AncestralMidpoint, FlowLevels, Heun, Midpoint, NoiseLevels, Singlestep
 from .paths import PREDICTIONS, OpenFlow, TablePath
 from .tables import Consistency, Multistep, Strided, Table
 
@@ -44,7 +44,7 @@ class Entry:
 
 
 SCHEDULERS = {
-    "FlowMatchEulerDiscreteScheduler": Entry(NoiseLevels, draws=lambda s: s.config.stochastic_sampling, flow=True),
+    "FlowMatchEulerDiscreteScheduler": Entry(FlowLevels, draws=lambda s: s.config.stochastic_sampling, flow=True),
     "FlowMatchHeunDiscreteScheduler": Entry(Heun, flow=True),
     "EulerDiscreteScheduler": Entry(NoiseLevels, scaled=False),
     "EulerAncestralDiscreteScheduler": Entry(NoiseLevels, scaled=False, draws=_always),
