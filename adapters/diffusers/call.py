@@ -28,7 +28,8 @@ def run(
     Returns (what the pipeline returned, or None where the loop stopped it; the noise draw if `noise` replaced it).
     Whatever the pipeline or a user's callback raises passes through.
     """
-    with borrowed(pipe), loop.gate.on(getattr(pipe, denoiser)), ExitStack() as stack:
+    module = getattr(pipe, denoiser)
+    with borrowed(pipe), loop.caches.on(module), loop.gate.on(module), ExitStack() as stack:
         _stand_in(pipe.scheduler, loop)
         if memo is not None:
             vars(pipe)["encode_prompt"] = memoised(pipe.encode_prompt, memo)

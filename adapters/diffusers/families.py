@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .cache_support import check_cache
 from .errors import UnsupportedError
 
 
@@ -73,6 +74,5 @@ def family_of(pipe: Any) -> Family:
                 f"{scheduler} with {flag}=True {why}, which previews do not follow; set it to False: pipe.scheduler = "
                 f"{scheduler}.from_config(pipe.scheduler.config, {flag}=False)"
             )
-    if getattr(getattr(pipe, family.denoiser), "is_cache_enabled", False):
-        raise UnsupportedError("a cache is enabled on the transformer; call pipe.transformer.disable_cache() first")
+    check_cache(getattr(pipe, family.denoiser), family.denoiser)
     return family

@@ -11,6 +11,8 @@ import torch
 
 from ...commutator import Head, Plan, Tape, Transport
 from ..sheet import Cost, Preview
+from .cache_support import described
+from .caches import Kept, size
 from .call import run
 from .callbacks import for_head, for_tail
 from .errors import InterruptedByUser, UnsupportedError
@@ -28,6 +30,7 @@ class Maker:
     Attributes:
         layouts: found layouts by (height, width) in pixels; may be shared between requests to the same pipeline.
         model: the pipeline's fingerprint, for the tapes. memo: encoded prompts, shared by all calls of the request.
+        cache_bytes: how much host memory is left for what the transformer's cache remembers of the heads.
     """
 
     pipe: Any
@@ -36,6 +39,7 @@ class Maker:
     model: str
     head_batch_size: int
     layouts: dict[tuple[int, int], Layout]
+    cache_bytes: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def previews(self, indices: Sequence[int]) -> list[Preview]:
@@ -52,6 +56,7 @@ class Maker:
         parts = [indices[at : at + self.head_batch_size] for at in range(0, len(indices), self.head_batch_size)]
         loops = [self._head(part) for part in parts]
         heads = [loop.recorded for loop in loops]
+        caches = [self._kept(loop) for loop in loops]
         joined = collated(heads, high)
         tail = TailLoop(Course.of_plan(plan, joined, gain), joined, low, heads[0].state.dtype)
         images = self._tail(indices, tail, low_height, low_width)
@@ -67,6 +72,7 @@ class Maker:
                 request.batch([index]),
                 cost,
                 plan,
+                caches[position // self.head_batch_size],
             )
             for position, index in enumerate(indices)
         ]
@@ -81,6 +87,17 @@ class Maker:
         if loop.head is None:
             raise InterruptedByUser
         return loop
+
+    def _kept(self, loop: HeadLoop) -> Kept | None:
+        """What the cache remembers after a head, where a finish can use it and there is room."""
+        memory, loop.memory = loop.memory, []
+        if not memory or not loop.recorded.outputs or self.plan.head_steps is not None:
+            return None
+        room = self.cache_bytes - size(memory)
+        if room < 0:
+            return None
+        self.cache_bytes = room
+        return Kept.of(memory)
 
     def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
         def noise(shape: tuple[int, ...]) -> torch.Tensor:
@@ -120,6 +137,9 @@ class Maker:
             "rng_device": request.rng_device,
             "plan": plan.to_dict(),
         }
+        cache = described(getattr(self.pipe, request.family.denoiser))
+        if cache is not None:
+            header["cache"] = cache
         noise, state = head.noise[b : b + 1].cpu(), head.state[b : b + 1].cpu()
         return Tape(outputs, noise, state, head.times, header, request.rng[index])
 

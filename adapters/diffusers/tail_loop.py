@@ -27,6 +27,7 @@ from ...commutator import (
     tail_times,
 )
 from ...commutator.requests import Conversation
+from .caches import phases, progresses
 from .layout import Layout
 from .loops import PATH, Loop, Step
 
@@ -38,11 +39,13 @@ class Course:
     Attributes:
         conversation: yields the requests. evaluations: the times of all `Evaluate`, in order.
         schedule: the solver's times for a transport, those of the transported head included.
+        candidates: how many of the first evaluations are of candidates.
     """
 
     conversation: Conversation
     evaluations: Sequence[float]
     schedule: Callable[[Any], list[float]]
+    candidates: int = 0
 
     @classmethod
     def of_plan(cls, plan: Plan, head: Head, gain: float) -> Course:
@@ -52,7 +55,9 @@ class Course:
             head_times = [move.moved(t) for t in head.times[: plan.switch]]
             return head_times + tail_times(move, head.times, plan.switch, plan.tail)
 
-        return cls(tail(plan, PATH, head), evaluation_times(plan, PATH, head.times, gain), schedule)
+        count = len(plan.operators()) if plan.selection in ("argmin", "argmax") else 1
+        times = evaluation_times(plan, PATH, head.times, gain)
+        return cls(tail(plan, PATH, head), times, schedule, candidates=count if count > 1 else 0)
 
     @classmethod
     def of_manipulation(cls, manipulation: Manipulation, head: Head, seeds: Sequence[int]) -> Course:
@@ -72,6 +77,8 @@ class TailLoop(Loop):
         super().__init__()
         self.head, self.layout, self.dtype = head, layout, dtype
         self.evaluations, self._schedule = course.evaluations, course.schedule
+        self._phases = phases(course.evaluations, course.candidates)
+        self._progresses = progresses(course.evaluations, head.switch, len(head.times) - 1)
         self.index = 0  # position in self.evaluations
         self.steps = 0  # solver steps made in the tail
         self._conversation = course.conversation
@@ -95,6 +102,7 @@ class TailLoop(Loop):
         device, train = scheduler.sigmas.device, scheduler.config.num_train_timesteps
         scheduler.timesteps = torch.tensor(self.evaluations, dtype=torch.float32, device=device) * train
         scheduler.num_inference_steps = len(self.evaluations)
+        self._enter_phase()
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self._real = real
@@ -105,12 +113,18 @@ class TailLoop(Loop):
         assert self._pending.t == self.evaluations[self.index], "evaluations come in the order announced"
         request = self._until_evaluate_or_advance(self.layout.spatial(output))
         self.index += 1
+        self._enter_phase()
         self.advanced = self._awaits_query = isinstance(request, Advance)
         if isinstance(request, Evaluate):
             self._pending = request
             return self.layout.solver(request.x, self.dtype)
         self.steps += 1
         return real(self.layout.solver(request.output, self.dtype), timestep, self.layout.solver(request.x, self.dtype))
+
+    def _enter_phase(self) -> None:
+        """The cache remembers the solver's steps, corrections and candidates apart."""
+        if self.index < len(self.evaluations):
+            self.caches.enter(self._phases[self.index], self._progresses[self.index])
 
     def _until_evaluate_or_advance(self, reply: Any) -> Any:
         request = self._conversation.send(reply)

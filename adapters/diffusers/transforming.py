@@ -16,7 +16,7 @@ from ..sheet import Cost, Final, Preview
 from .call import run
 from .callbacks import for_tail
 from .errors import InterruptedByUser, UnsupportedError
-from .finishing import merged, tapes_as_batch
+from .finishing import merged, remembered, tapes_as_batch
 from .layout import Layout
 from .loops import RetraceLoop
 from .making import collated
@@ -87,7 +87,7 @@ def move_batch(
     call, count, header = merged([p.call for p in previews]), len(previews), previews[0].tape.header
     manipulation = move.on(layout, header)
 
-    retrace = RetraceLoop(*batch, until=move.at, reference=manipulation.needs_reference)
+    retrace = RetraceLoop(*batch, until=move.at, reference=manipulation.needs_reference, **remembered(previews))
     run(pipe, denoiser, call | {"generator": _generators(previews), "output_type": "latent"}, retrace)
     if retrace.head is None:
         raise InterruptedByUser
