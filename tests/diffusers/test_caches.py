@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from commutant.adapters.diffusers import PipelineField, Previewer, UnsupportedEr
 from commutant.adapters.diffusers.cache_support import stateful_hooks
 from commutant.adapters.diffusers.caches import ALONE, Caches, phases, progresses
 from commutant.adapters.diffusers.loops import HeadLoop
-from commutant.commutator import Tape, TapeError, preset
+from commutant.commutator import Plan, Tape, TapeError, preset
 from commutant.operators import Translate
 
 from .conftest import PROMPT, Case
@@ -162,28 +161,32 @@ def test_memory_is_kept_within_its_limit(seer: Case) -> None:
     assert [item.cache is not None for item in sheet] == [True, True, False]
 
 
-@pytest.mark.parametrize("method", ["resume", "taken"])
-def test_without_its_memory_a_finish_is_another_image(
-    cached: tuple[str, Case], method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The equality can fail: a cold cache, or one that goes on from the tail's memory."""
+def test_with_a_cold_cache_a_finish_is_another_image(cached: tuple[str, Case], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The equality can fail: here the head's memory is not brought back."""
     _, case = cached
     previewer = Previewer(case.pipe)
+    plan = Plan(switch=2)
+    (item,) = previewer.preview(PROMPT, seeds=[3], plan=plan, progress=False, **case.call)
     plain = latent(case, 3)
-    if method == "taken":
-        monkeypatch.setattr(Caches, "on", lambda self, module: nullcontext())
-        monkeypatch.setattr(case.pipe.transformer, "_reset_stateful_cache", lambda: None, raising=False)
-    else:
-        monkeypatch.setattr(Caches, "resume", lambda self, kept: None)
-    try:
-        (item,) = previewer.preview(PROMPT, seeds=[3], progress=False, **case.call)
-        same = torch.equal(finished(previewer, item).image, plain)
-    except (RuntimeError, ValueError):
-        same = False  # tensors of the other resolution, or a prediction from nothing
-    finally:
-        monkeypatch.undo()
-        case.pipe.transformer._reset_stateful_cache()
-    assert not same
+    assert torch.equal(finished(previewer, item).image, plain)
+    monkeypatch.setattr(Caches, "resume", lambda self, kept: None)
+    assert not torch.equal(finished(previewer, item).image, plain)
+
+
+def test_with_one_memory_for_all_a_preview_is_another_image(
+    cached: tuple[str, Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Candidates and corrections must not answer for one another, nor for the tail."""
+    _, case = cached
+
+    def preview() -> torch.Tensor:
+        arguments = {"seeds": [3], "plan": "paper", "progress": False, "output_type": "latent"}
+        return Previewer(case.pipe).preview(PROMPT, **arguments, **case.call)[0].image
+
+    image = preview()
+    assert torch.equal(preview(), image)
+    monkeypatch.setattr(Caches, "enter", lambda self, phase, progress: None)
+    assert not torch.equal(preview(), image)
 
 
 # True CFG calls the model twice per evaluation: three steps of the head, four candidates, then the tail.
@@ -225,11 +228,13 @@ def test_the_tail_counts_on_from_the_switch(plain_flux: Case) -> None:
     """MagCache's ratios are one per step of the whole run; corrections and candidates do not move the tail along."""
     plan, module = preset("paper", STEPS), plain_flux.pipe.transformer
     module.enable_cache(mag(plain_flux.pipe))
-    seen: list[int] = []
+    seen: list[int | None] = []
 
     def hook(block: Any, args: Any, kwargs: Any) -> None:
-        states = next(iter(stateful_hooks(module))).state_manager._state_cache.values()
-        seen.extend(s.step_index for s in list(states)[:1])
+        manager = next(iter(stateful_hooks(module))).state_manager
+        if manager.context.name == "cond":
+            state = manager._state_cache.get("cond")
+            seen.append(None if state is None else state.step_index)
 
     try:
         handle = module.register_forward_pre_hook(hook, with_kwargs=True)
@@ -237,8 +242,10 @@ def test_the_tail_counts_on_from_the_switch(plain_flux: Case) -> None:
         handle.remove()
     finally:
         module.disable_cache()
-    assert seen[-2:] == [STEPS - 1, STEPS - 1]
-    assert seen[-6:] == [7, 7, 8, 8, 9, 9]
+    switch = plan.switch
+    assert seen[: switch + 1] == [None, *range(1, switch + 1)]  # the head and the reference
+    assert seen[switch + 1 : switch + 5] == [None] * 4  # candidates are evaluated cold
+    assert seen[-3:] == [STEPS - 3, STEPS - 2, STEPS - 1]
 
 
 def test_phases_and_progress() -> None:
