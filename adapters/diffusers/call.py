@@ -33,8 +33,9 @@ def run(
     Returns (what the pipeline returned, or None where the loop stopped it; the noise draw if `noise` replaced it).
     Whatever the pipeline or a user's callback raises passes through.
     """
-    with borrowed(pipe, attributes or {}), ExitStack() as stack:
-        for model in denoisers(pipe, denoiser):
+    models = denoisers(pipe, denoiser)
+    with borrowed(pipe, attributes or {}), loop.caches.on(models[0]), ExitStack() as stack:
+        for model in models:
             stack.enter_context(loop.gate.on(model))
         if getattr(pipe, "controlnet", None) is not None:
             stack.enter_context(loop.gate.beside(pipe.controlnet))

@@ -12,6 +12,7 @@ from math import lcm
 from typing import Any
 
 from . import quirks
+from .cache_support import cache_config, check_cache
 from .errors import UnsupportedError
 from .layout import NoiseForm
 from .refused import REFUSED
@@ -137,9 +138,14 @@ def family_of(pipe: Any) -> Family:
             f"{type(pipe.scheduler).__name__} draws fresh noise in its steps, and {name} hands it no generator: "
             "no seed repeats such a run; use FlowMatchEulerDiscreteScheduler without stochastic_sampling"
         )
-    for model in denoisers(pipe, family.denoiser):
-        if getattr(model, "is_cache_enabled", False):
-            raise UnsupportedError("a cache is enabled on the transformer; call pipe.transformer.disable_cache() first")
+    models = denoisers(pipe, family.denoiser)
+    for model in models:
+        check_cache(model, family.denoiser)
+        if len(models) > 1 and cache_config(model) is not None:
+            raise UnsupportedError(
+                f"{name} with two models and a cache on one of them: the second begins in the middle of the run, where "
+                "previews do not know its cache's step; call disable_cache()"
+            )
     fault = family.fault(pipe)
     if fault is not None:
         raise UnsupportedError(f"{name}: {fault}")

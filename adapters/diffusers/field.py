@@ -42,7 +42,7 @@ class PipelineField:
         of the model, UnsupportedError for a size that the pipeline cannot make.
         """
         latest = self.binding.latest
-        if not 0 < t <= latest + 1e-6:
+        if not 0 < t <= latest * (1 + 1e-6):
             raise ValueError(f"the model has a denoised prediction at times in (0, {latest:g}], got {t}")
         height, width = self._pixels(x)
         layout = self._layout(height, width)

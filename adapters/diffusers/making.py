@@ -11,6 +11,8 @@ import torch
 
 from ...commutator import Head, Plan, Tape, Transport
 from ..sheet import Cost, Preview
+from .cache_support import described
+from .caches import Kept, size
 from .call import run
 from .callbacks import for_head, for_tail
 from .errors import InterruptedByUser, UnsupportedError
@@ -32,6 +34,7 @@ class Maker:
     Attributes:
         layouts: found layouts by `size_of` their call; may be shared between requests to the same pipeline.
         model: the pipeline's fingerprint, for the tapes. memo: encoded prompts, shared by all calls of the request.
+        cache_bytes: how much host memory is left for what the transformer's cache remembers of the heads.
     """
 
     pipe: Any
@@ -40,6 +43,7 @@ class Maker:
     model: str
     head_batch_size: int
     layouts: dict[tuple[int, ...], Layout]
+    cache_bytes: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def previews(self, indices: Sequence[int]) -> list[Preview]:
@@ -58,6 +62,7 @@ class Maker:
         generators = [request.generators(part) for part in parts]
         loops = [self._head(part, g, binding, gain) for part, g in zip(parts, generators)]
         heads = [loop.recorded for loop in loops]
+        caches = [self._kept(loop) for loop in loops]
         joined = collated(heads, high)
         fresh = FreshNoise(_collated_noise(loops, high), high.packed, high.spatial, generators)
         course = Course.of_plan(plan, joined, gain, binding, loops[0].timetable)
@@ -76,6 +81,7 @@ class Maker:
                 request.batch([index]),
                 cost,
                 plan,
+                caches[position // self.head_batch_size],
             )
             for position, index in enumerate(indices)
         ]
@@ -90,6 +96,17 @@ class Maker:
         if loop.head is None:
             raise InterruptedByUser
         return loop
+
+    def _kept(self, loop: HeadLoop) -> Kept | None:
+        """What the cache remembers after a head, where a finish can use it and there is room."""
+        memory, loop.memory = loop.memory, []
+        if not memory or not loop.recorded.outputs or self.plan.head_steps is not None:
+            return None
+        room = self.cache_bytes - size(memory)
+        if room < 0:
+            return None
+        self.cache_bytes = room
+        return Kept.of(memory)
 
     def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
         def noise(shape: tuple[int, ...]) -> torch.Tensor:
@@ -149,6 +166,9 @@ class Maker:
             "rng_device": request.rng_device,
             "plan": plan.to_dict(),
         }
+        cache = described(getattr(self.pipe, request.family.denoiser))
+        if cache is not None:
+            header["cache"] = cache
         noise, state = head.noise[b : b + 1].cpu(), head.state[b : b + 1].cpu()
         return Tape(outputs, noise, state, head.times, header, request.rng[index])
 

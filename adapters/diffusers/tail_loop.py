@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from ...commutator import (
     tail,
 )
 from ...commutator.requests import Conversation
+from .caches import Phase, phases
 from .layout import Layout
 from .loops import Loop, Step
 from .noise import FreshNoise, StepNoise
@@ -39,12 +41,14 @@ class Course:
     Attributes:
         conversation: yields the requests. evaluations: the times of all `Evaluate`, in order.
         binding: of the scheduler. schedule: the solver's, the transported head included.
+        phases: of the transformer's cache, for each evaluation; see caches.py.
     """
 
     conversation: Conversation
     evaluations: Sequence[float]
     binding: Binding
     schedule: Continuation
+    phases: Sequence[Phase]
 
     @classmethod
     def of_plan(cls, plan: Plan, head: Head, gain: float, binding: Binding, timetable: Timetable) -> Course:
@@ -55,7 +59,10 @@ class Course:
         move = Transport(plan.operators()[0], binding.path, gain, plan.time)
         schedule, counted = binding.carried(timetable, move, plan.switch, plan.tail), binding.in_evaluations(plan)
         conversation = tail(counted, binding.path, head, schedule.tail)
-        return cls(conversation, evaluations_on(counted, schedule.tail), binding, schedule)
+        candidates = len(plan.operators()) if plan.selection in ("argmin", "argmax") else 1
+        behind = Fraction(head.switch, len(head.times) - 1)
+        remembered = phases(len(schedule.tail) - 1, candidates, counted.guidance, behind)
+        return cls(conversation, evaluations_on(counted, schedule.tail), binding, schedule, remembered)
 
     @classmethod
     def of_manipulation(
@@ -64,7 +71,9 @@ class Course:
         """The rest of a moved run, on the schedule of the run itself. `manipulation` counts evaluations."""
         conversation = manipulation.moved(binding.path, head, seeds)
         schedule = binding.same(timetable, manipulation.switch)
-        return cls(conversation, manipulation.evaluation_times(head.times), binding, schedule)
+        behind = Fraction(head.switch, len(head.times) - 1)
+        remembered = phases(len(schedule.tail) - 1, 1, manipulation.guidance, behind)
+        return cls(conversation, manipulation.evaluation_times(head.times), binding, schedule, remembered)
 
 
 class TailLoop(Loop):
@@ -115,6 +124,7 @@ class TailLoop(Loop):
             # Some pipelines look `sigmas[i]` up for their i-th evaluation; there can be more of these than levels.
             missing = max(0, len(self.evaluations) - len(scheduler.sigmas))
             scheduler.sigmas = torch.nn.functional.pad(scheduler.sigmas, (0, missing))
+        self._enter_phase()
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self._real = real
@@ -125,6 +135,7 @@ class TailLoop(Loop):
         assert self._pending.t == self.evaluations[self.index], "evaluations come in the order announced"
         request = self._until_evaluate_or_advance(self.layout.spatial(output))
         self.index += 1
+        self._enter_phase()
         self.advanced = self._awaits_query = isinstance(request, Advance)
         if isinstance(request, Evaluate):
             self._pending = request
@@ -147,6 +158,11 @@ class TailLoop(Loop):
         noise = self.layout.solver(self._move.noise(high), dtype)
         assert tuple(noise.shape[1:]) == shape[1:], "a solver draws noise for the whole of its state"
         return noise
+
+    def _enter_phase(self) -> None:
+        """The cache remembers the solver's steps, corrections and candidates apart."""
+        if self.index < len(self.evaluations):
+            self.caches.enter(*self._course.phases[self.index])
 
     def _until_evaluate_or_advance(self, reply: Any) -> Any:
         request = self._conversation.send(reply)

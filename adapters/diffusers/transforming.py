@@ -16,7 +16,7 @@ from ..sheet import Cost, Final, Preview
 from .call import run
 from .callbacks import for_tail
 from .errors import InterruptedByUser, UnsupportedError
-from .finishing import merged, tapes_as_batch
+from .finishing import merged, remembered, tapes_as_batch
 from .layout import Layout
 from .loops import RetraceLoop
 from .making import collated
@@ -101,7 +101,13 @@ def move_batch(
     binding = binding_of(pipe.scheduler)
     manipulation = move.on(layout, header, binding)
 
-    retrace = RetraceLoop(*batch, until=manipulation.switch, reference=manipulation.needs_reference, binding=binding)
+    retrace = RetraceLoop(
+        *batch,
+        until=manipulation.switch,
+        reference=manipulation.needs_reference,
+        binding=binding,
+        **remembered(previews),
+    )
     run(pipe, denoiser, call | {"generator": _generators(previews), "output_type": "latent"}, retrace)
     if retrace.head is None or retrace.timetable is None:
         raise InterruptedByUser

@@ -14,7 +14,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from .tiny import _clip, _clip_tokenizer
+from .tiny import clip, clip_tokenizer
 
 # The noise schedule of Stable Diffusion 1.x, 2.x and XL.
 SCHEDULE: dict[str, Any] = {
@@ -59,8 +59,8 @@ def tiny_sd(seed: int = 0, *, prediction: str = "epsilon") -> StableDiffusionPip
         scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True, steps_offset=1, prediction_type=prediction)
         pipe = StableDiffusionPipeline(
             vae=_vae(),
-            text_encoder=_clip(False),
-            tokenizer=_clip_tokenizer(),
+            text_encoder=clip(False),
+            tokenizer=clip_tokenizer(),
             unet=_unet(cross_attention_dim=32),
             scheduler=scheduler,
             safety_checker=None,
@@ -83,10 +83,10 @@ def tiny_sdxl(seed: int = 0) -> StableDiffusionXLPipeline:
         )
         pipe = StableDiffusionXLPipeline(
             vae=_vae(),
-            text_encoder=_clip(False),
-            tokenizer=_clip_tokenizer(),
-            text_encoder_2=_clip(True),
-            tokenizer_2=_clip_tokenizer(),
+            text_encoder=clip(False),
+            tokenizer=clip_tokenizer(),
+            text_encoder_2=clip(True),
+            tokenizer_2=clip_tokenizer(),
             unet=unet,
             scheduler=EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="leading", steps_offset=1),
             force_zeros_for_empty_prompt=True,
