@@ -250,7 +250,7 @@ def test_the_tail_counts_on_from_the_switch(plain_flux: Case) -> None:
 
 
 def test_phases_and_progress() -> None:
-    twice = Guidance("exact", steps=2)
+    twice = Guidance("exact", 2, 0.1)
     names = [ALONE, ALONE, ALONE, "tail", "correction", "tail", "tail"]
     shares = [Fraction(4, 10)] * 4 + [Fraction(6, 10)] * 2 + [Fraction(8, 10)]
     assert phases(3, 3, twice, Fraction(4, 10)) == list(zip(names, shares))
