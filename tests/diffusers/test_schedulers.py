@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -194,7 +195,7 @@ def test_matched_levels_stay_within_the_training(sd: Any) -> None:
         for tail in (None, 5):
             course = binding.carried(timetable, move, 6, tail)
             times = list(course.tail[:-1])
-            assert all(b <= a * (1 + 1e-6) for a, b in zip(times, times[1:]))
+            assert all(b <= a * (1 + 1e-6) for a, b in pairwise(times))
             assert min(times) >= binding.levels[0] * (1 - 1e-6)
             assert float(course.timesteps.min()) >= 0
             assert times[0] == pytest.approx(0.5 * timetable.times[binding.evaluation(6)])
@@ -240,3 +241,16 @@ def test_the_check_can_fail(sd: Any) -> None:
         patch.setattr(TailLoop, "replayed", forgetful)
         wrong = latent(sd, 3, plan, **call)
         assert float((wrong - plain(sd, 3, **call)[..., ::2, ::2]).abs().max()) > 1e-2
+
+
+def test_levels_given_by_the_user(sd: Any) -> None:
+    """Euler takes them with the end of the run."""
+    case = next(c for c in CASES if c.name == "Euler")
+    call = {"height": 64, "width": 96, "guidance_scale": 3.0, "sigmas": [14.0, 7.0, 4.0, 2.0, 1.0, 0.3, 0.0]}
+    with scheduled(sd, case):
+        (item,) = Previewer(sd).preview(PROMPT, seeds=[3], plan=Plan(switch=2), progress=False, **call)
+        assert len(item.tape.times) == 7
+        assert item.cost.full == 12
+        assert torch.equal(Previewer(sd).resume([item], output_type="latent")[0].image, plain(sd, 3, **call))
+        with pytest.raises(ValueError, match="choose switch below 6"):
+            Previewer(sd).preview(PROMPT, seeds=[3], plan=Plan(switch=6), progress=False, **call)
