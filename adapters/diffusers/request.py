@@ -12,6 +12,7 @@ import torch
 
 from .errors import UnsupportedError
 from .families import Family, family_of
+from .schedulers import steps_of
 
 # Arguments of the plain call that the previewer sets itself, each with the way to say what is meant.
 OWN = {
@@ -116,7 +117,7 @@ def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction,
     check_size(family.size_unit(pipe), scale, height, width, type(pipe).__name__)
     steps = call.get("num_inference_steps")
     if call.get("sigmas") is not None:
-        steps = len(call["sigmas"])
+        steps = steps_of(pipe.scheduler, call["sigmas"])
     elif steps is None:
         steps = parameters["num_inference_steps"].default
     rest = {k: v for k, v in call.items() if k not in ("height", "width")}

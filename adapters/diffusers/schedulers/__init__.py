@@ -2,6 +2,16 @@
 
 from .binding import Binding, Continuation, Timetable
 from .clock import MINIMUM_STEPS
-from .registry import SCHEDULERS, binding_of, draws, settled
+from .registry import SCHEDULERS, binding_of, draws, settled, steps_of
 
-__all__ = ["MINIMUM_STEPS", "SCHEDULERS", "Binding", "Continuation", "Timetable", "binding_of", "draws", "settled"]
+__all__ = [
+    "MINIMUM_STEPS",
+    "SCHEDULERS",
+    "Binding",
+    "Continuation",
+    "Timetable",
+    "binding_of",
+    "draws",
+    "settled",
+    "steps_of",
+]
