@@ -37,7 +37,7 @@ class Family:
         noise: how the noise that the pipeline draws is arranged.
         conditions: arguments with images that go to both resolutions as they are; the pipeline resizes them.
         refused: call arguments that a preview cannot honour, each with the reason, unless they have their defaults.
-        low: what a call at another size than the user's needs; see quirks.py.
+        video: whether a call makes frames. low: what a call at another size than the user's needs; see quirks.py.
         fault: why a pipeline in its present state cannot be driven, or None.
     """
 
@@ -49,6 +49,7 @@ class Family:
     noise: NoiseForm = field(default_factory=NoiseForm)
     conditions: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
+    video: bool = False
     low: quirks.Low = quirks.nothing
     fault: Callable[[Any], str | None] = quirks.none
 
@@ -110,8 +111,13 @@ FAMILIES = {
         ),
         Family("SanaPipeline", unit=32, low=quirks.no_binning),
         Family("PixArtSigmaPipeline", packing=None, low=quirks.no_binning),
-        Family("WanPipeline", cell=SPATIAL, packing=2, unit=16),
-        Family("LTXPipeline", cell="vae_spatial_compression_ratio", unit=32),
+        Family("OvisImagePipeline", packing=2),
+        Family("CogView4ControlPipeline", packing=2, unit=16, conditions=("control_image",)),
+        Family("WanPipeline", cell=SPATIAL, packing=2, unit=16, video=True),
+        Family("WanImageToVideoPipeline", cell=SPATIAL, packing=2, unit=16, conditions=("image",), video=True),
+        Family("SkyReelsV2Pipeline", cell=SPATIAL, packing=2, unit=16, video=True),
+        Family("HunyuanVideoPipeline", cell=SPATIAL, packing=2, unit=16, video=True),
+        Family("LTXPipeline", cell="vae_spatial_compression_ratio", unit=32, video=True),
         Family(
             "Kandinsky5T2IPipeline",
             cell=SPATIAL,
@@ -119,7 +125,14 @@ FAMILIES = {
             noise=NoiseForm(channels_last=True),
             low=quirks.one_resolution,
         ),
-        Family("Kandinsky5T2VPipeline", cell=SPATIAL, packing=2, unit=16, noise=NoiseForm(channels_last=True)),
+        Family(
+            "Kandinsky5T2VPipeline",
+            cell=SPATIAL,
+            packing=2,
+            unit=16,
+            noise=NoiseForm(channels_last=True),
+            video=True,
+        ),
     )
 }
 

@@ -57,7 +57,6 @@ REFUSED = {
             "LTXConditionPipeline",
             "LTXImageToVideoPipeline",
             "SkyReelsV2ImageToVideoPipeline",
-            "WanImageToVideoPipeline",
         ),
         VIDEO_FROM_IMAGE,
     ),

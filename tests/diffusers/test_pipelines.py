@@ -21,7 +21,6 @@ from commutant.commutator import preset
 from commutant.operators import Translate
 
 from . import tiny_images, tiny_video
-from .conftest import PROMPT
 from .test_borrow import same, state
 from .tiny_registry import VARIANTS
 
@@ -48,7 +47,7 @@ class Made:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             generator = torch.Generator().manual_seed(seed)
-            return self.pipe(prompt=PROMPT, generator=generator, **{**self.call, **changes})[0]
+            return self.pipe(generator=generator, **{**self.call, **changes})[0]
 
 
 @cache
@@ -57,7 +56,7 @@ def made(name: str) -> Made:
     pipe.set_progress_bar_config(disable=True)
     call = VARIANTS[name].arguments()
     previewer, before = Previewer(pipe), state(pipe)
-    sheet = previewer.preview(PROMPT, seeds=SEEDS, plan="paper", progress=False, **call)
+    sheet = previewer.preview(seeds=SEEDS, plan="paper", progress=False, **call)
     return Made(previewer, sheet, call, before, state(pipe))
 
 
@@ -123,7 +122,7 @@ def test_exact_replay(name: str, support, monkeypatch: pytest.MonkeyPatch) -> No
         one = made(name)
         monkeypatch.setattr(tail_loop.TailLoop, "replayed", watched)
         monkeypatch.setattr(tail_loop.TailLoop, "step", watched_step)
-        one.previewer.preview(PROMPT, seeds=[0], plan=preset("naive", 6), progress=False, **one.call)
+        one.previewer.preview(seeds=[0], plan=preset("naive", 6), progress=False, **one.call)
         ((replayed, expected),) = seen
         assert torch.equal(replayed, expected)
         assert torch.equal(samples[0], expected)
@@ -186,7 +185,7 @@ def test_transform(name: str, support) -> None:
 def test_field(name: str, support) -> None:
     with support.cell(TABLE, name, "field"):
         one = made(name)
-        field = PipelineField(one.pipe, PROMPT, **one.call)
+        field = PipelineField(one.pipe, one.call.get("prompt"), **{k: v for k, v in one.call.items() if k != "prompt"})
         layout = next(v for k, v in one.previewer._layouts.items() if k[0] == one.call["height"])
         x = layout.spatial(one.sheet[0].tape.noise)
         t = one.sheet[0].tape.times[0]
@@ -221,8 +220,8 @@ def test_published_schedulers(name: str, support) -> None:
     call = variant.arguments()
     with support.cell(TABLE, name, "finish bit-identical"):
         previewer = Previewer(pipe)
-        (item,) = previewer.preview(PROMPT, seeds=[3], plan="paper", progress=False, **call)
-        plain = pipe(prompt=PROMPT, generator=torch.Generator().manual_seed(3), output_type="latent", **call)[0]
+        (item,) = previewer.preview(seeds=[3], plan="paper", progress=False, **call)
+        plain = pipe(generator=torch.Generator().manual_seed(3), output_type="latent", **call)[0]
         assert torch.equal(previewer.resume([item], output_type="latent")[0].image, plain[0])
 
 

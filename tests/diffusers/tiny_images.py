@@ -11,6 +11,7 @@ from diffusers import (
     AutoencoderDC,
     AutoencoderKLHunyuanImage,
     AutoencoderKLQwenImage,
+    CogView4ControlPipeline,
     CogView4Pipeline,
     CogView4Transformer2DModel,
     DPMSolverMultistepScheduler,
@@ -20,6 +21,8 @@ from diffusers import (
     HunyuanImageTransformer2DModel,
     Lumina2Pipeline,
     Lumina2Transformer2DModel,
+    OvisImagePipeline,
+    OvisImageTransformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
     QwenImagePipeline,
@@ -156,10 +159,10 @@ def lumina2() -> Lumina2Pipeline:
         )
 
 
-def cogview4() -> CogView4Pipeline:
+def cogview4(pipeline: Any = CogView4Pipeline, in_channels: int = 4) -> Any:
     with seeded(0):
         transformer = CogView4Transformer2DModel(
-            in_channels=4,
+            in_channels=in_channels,
             out_channels=4,
             num_layers=1,
             attention_head_dim=16,
@@ -170,13 +173,40 @@ def cogview4() -> CogView4Pipeline:
             sample_size=16,
             rope_axes_dim=(16, 16),
         )
-        return CogView4Pipeline(
+        return pipeline(
             tokenizer=tiny_text.words_tokenizer(),
             text_encoder=tiny_text.glm(),
             vae=tiny.vae(4),
             transformer=transformer.eval(),
             scheduler=euler(dynamic=True),
         )
+
+
+def cogview4_control() -> CogView4ControlPipeline:
+    return cogview4(CogView4ControlPipeline, in_channels=8)
+
+
+def ovis() -> OvisImagePipeline:
+    with seeded(0):
+        transformer = OvisImageTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=WIDTH,
+            axes_dims_rope=(4, 4, 8),
+            out_channels=16,
+        )
+        pipe = OvisImagePipeline(
+            scheduler=euler(dynamic=True),
+            vae=tiny.vae(4),
+            text_encoder=tiny_text.qwen3(),
+            tokenizer=tiny_text.words_tokenizer(),
+            transformer=transformer.eval(),
+        )
+    pipe.user_prompt_begin_id = 4
+    return pipe
 
 
 def hunyuan_image(guider: Any = None) -> HunyuanImagePipeline:

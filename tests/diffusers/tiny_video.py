@@ -6,11 +6,16 @@ from diffusers import (
     AutoencoderKLHunyuanVideo,
     AutoencoderKLLTXVideo,
     AutoencoderKLWan,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
     Kandinsky5T2IPipeline,
     Kandinsky5T2VPipeline,
     Kandinsky5Transformer3DModel,
     LTXPipeline,
     LTXVideoTransformer3DModel,
+    SkyReelsV2Pipeline,
+    SkyReelsV2Transformer3DModel,
+    WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
 )
@@ -21,11 +26,15 @@ from .tiny_images import statistics
 from .tiny_text import WIDTH, seeded
 
 
-def _wan_transformer() -> WanTransformer3DModel:
+def _wan_vae() -> AutoencoderKLWan:
+    return AutoencoderKLWan(base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, **statistics()).eval()
+
+
+def _wan_transformer(in_channels: int = 4) -> WanTransformer3DModel:
     return WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,
-        in_channels=4,
+        in_channels=in_channels,
         out_channels=4,
         text_dim=WIDTH,
         freq_dim=16,
@@ -38,11 +47,10 @@ def _wan_transformer() -> WanTransformer3DModel:
 def wan(two: bool = False, per_token: bool = False) -> WanPipeline:
     """Wan 2.1; with `two`, the pair of models of Wan 2.2; with `per_token`, a time for each token as its 5B model."""
     with seeded(0):
-        vae = AutoencoderKLWan(base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, **statistics())
         return WanPipeline(
             tokenizer=tiny.t5_tokenizer(),
             text_encoder=tiny_text.umt5(),
-            vae=vae.eval(),
+            vae=_wan_vae(),
             scheduler=euler(),
             transformer=_wan_transformer(),
             transformer_2=_wan_transformer() if two else None,
@@ -57,6 +65,71 @@ def wan_two() -> WanPipeline:
 
 def wan_per_token() -> WanPipeline:
     return wan(per_token=True)
+
+
+def wan_from_image() -> WanImageToVideoPipeline:
+    with seeded(0):
+        return WanImageToVideoPipeline(
+            tokenizer=tiny.t5_tokenizer(),
+            text_encoder=tiny_text.umt5(),
+            vae=_wan_vae(),
+            scheduler=euler(),
+            transformer=_wan_transformer(in_channels=4 + 4 + 4),  # latents, a mask of four frames, the picture
+        )
+
+
+def sky_reels() -> SkyReelsV2Pipeline:
+    with seeded(0):
+        transformer = SkyReelsV2Transformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=4,
+            out_channels=4,
+            text_dim=WIDTH,
+            freq_dim=16,
+            ffn_dim=16,
+            num_layers=1,
+            rope_max_seq_len=32,
+        )
+        return SkyReelsV2Pipeline(
+            tokenizer=tiny.t5_tokenizer(),
+            text_encoder=tiny_text.umt5(),
+            vae=_wan_vae(),
+            scheduler=euler(),
+            transformer=transformer.eval(),
+        )
+
+
+def _hunyuan_vae() -> AutoencoderKLHunyuanVideo:
+    return AutoencoderKLHunyuanVideo(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4
+    ).eval()
+
+
+def hunyuan_video() -> HunyuanVideoPipeline:
+    with seeded(0):
+        transformer = HunyuanVideoTransformer3DModel(
+            in_channels=4,
+            out_channels=4,
+            num_attention_heads=2,
+            attention_head_dim=10,
+            num_layers=1,
+            num_single_layers=1,
+            num_refiner_layers=1,
+            guidance_embeds=True,
+            text_embed_dim=WIDTH,
+            pooled_projection_dim=32,
+            rope_axes_dim=(2, 4, 4),
+        )
+        return HunyuanVideoPipeline(
+            text_encoder=tiny_text.llama().model,
+            tokenizer=tiny_text.words_tokenizer(),
+            transformer=transformer.eval(),
+            vae=_hunyuan_vae(),
+            scheduler=euler(),
+            text_encoder_2=tiny.clip(False),
+            tokenizer_2=tiny.clip_tokenizer(),
+        )
 
 
 def ltx() -> LTXPipeline:
@@ -120,12 +193,9 @@ def kandinsky_image() -> Kandinsky5T2IPipeline:
 
 def kandinsky_video() -> Kandinsky5T2VPipeline:
     with seeded(0):
-        vae = AutoencoderKLHunyuanVideo(
-            latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4
-        )
         pipe = Kandinsky5T2VPipeline(
             transformer=_kandinsky_transformer(visual_cond=True),
-            vae=vae.eval(),
+            vae=_hunyuan_vae(),
             text_encoder=tiny_text.qwen_vl(),
             tokenizer=tiny_text.TextProcessor(),
             text_encoder_2=tiny.clip(False),
