@@ -16,6 +16,7 @@ from diffusers import (
     MagCacheConfig,
     PyramidAttentionBroadcastConfig,
     TaylorSeerCacheConfig,
+    UniPCMultistepScheduler,
 )
 from diffusers.hooks import apply_first_block_cache
 
@@ -30,6 +31,7 @@ from commutant.operators import Translate
 from .conftest import PROMPT, Case
 from .test_borrow import Boom, failing_denoiser
 from .tiny import tiny_flux
+from .tiny_video import wan_two
 
 STEPS = 10
 CALL = {"height": 64, "width": 64, "num_inference_steps": STEPS, "max_sequence_length": 16}
@@ -300,6 +302,26 @@ def test_faster_cache_in_the_table(plain_flux: Case, support, monkeypatch: pytes
     for column in ("preview", "finish bit-identical"):
         with support.cell("Caches", "FasterCache", column):
             Previewer(plain_flux.pipe)
+
+
+def test_a_cache_beside_another_scheduler(plain_flux: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A multistep history and the memory of a cache are carried side by side."""
+    pipe = plain_flux.pipe
+    flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": 3.0}
+    pipe.transformer.enable_cache(first_block(pipe))
+    try:
+        monkeypatch.setattr(pipe, "scheduler", UniPCMultistepScheduler(**flow))
+        (item,) = Previewer(pipe).preview(PROMPT, seeds=[3], plan="paper", progress=False, **CALL)
+        assert torch.equal(finished(Previewer(pipe), item).image, latent(plain_flux, 3))
+    finally:
+        pipe.transformer.disable_cache()
+
+
+def test_a_cache_beside_two_models_is_refused() -> None:
+    pipe = wan_two()
+    pipe.transformer_2._cache_config = FirstBlockCacheConfig()
+    with pytest.raises(UnsupportedError, match="two models and a cache"):
+        Previewer(pipe)
 
 
 def test_hooks_that_nobody_clears_are_refused(sd3: Case, plain_flux: Case) -> None:
