@@ -225,6 +225,21 @@ def test_published_schedulers(name: str, support) -> None:
         assert torch.equal(previewer.resume([item], output_type="latent")[0].image, plain[0])
 
 
+def test_a_stochastic_solver_of_a_flow_draws_for_a_batch() -> None:
+    """With a generator for each image the solver asks for one image's noise after the other, in the tail, too."""
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "algorithm_type": "sde-dpmsolver++"}
+    pipe = with_scheduler(tiny_images.sana, diffusers.DPMSolverMultistepScheduler(**flow))
+    pipe.set_progress_bar_config(disable=True)
+    call = VARIANTS["SanaPipeline"].arguments() | {"output_type": "latent"}
+    previewer, plan = Previewer(pipe), preset("naive", 6)
+    together = previewer.preview(seeds=[3, 4], plan=plan, progress=False, **call)
+    (alone,) = previewer.preview(seeds=[4], plan=plan, progress=False, **call)
+    torch.testing.assert_close(together[1].image, alone.image, rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(together[0].image, alone.image, atol=1e-2)
+    plain = pipe(generator=torch.Generator().manual_seed(4), **call)[0]
+    assert torch.equal(previewer.finish(together[1]), plain[0])
+
+
 @pytest.mark.parametrize("name", [n for n in REFUSED if hasattr(diffusers, n)])
 def test_refused_by_name(name: str, support) -> None:
     with support.cell("Pipelines refused by name", name, "preview"):
