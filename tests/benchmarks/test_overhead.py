@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from benchmarks.overhead import own_seconds  # noqa: E402
-from commutant.operators import SpectralCrop  # noqa: E402
+from benchmarks.overhead import own_seconds
+from commutant.operators import SpectralCrop
 
 
 def seconds_of(call) -> float:
