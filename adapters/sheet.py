@@ -65,6 +65,8 @@ class Preview:
         tape: the recorded high-resolution head: what a finish continues from.
         call: keyword arguments of the plain pipeline call that this is a preview of (without the generator).
         cost: counted evaluations; a batch's cost is shared equally among its members.
+        cache: what the model's cache remembered after the recorded head, or None. Lives as long as the preview and is
+            saved nowhere; without it a finish of a cached run evaluates the head again.
     """
 
     index: int
@@ -74,6 +76,7 @@ class Preview:
     call: Mapping[str, Any]
     cost: Cost
     plan: Plan
+    cache: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass

@@ -52,7 +52,9 @@ class Support:
             # By name: every adapter has its own UnsupportedError, and this file imports none of them.
             if "UnsupportedError" not in (base.__name__ for base in type(error).__mro__):
                 raise
-            self._fill((table, row, column), Cell("refused", " ".join(str(error).split())))
+            # Without the name that the row has anyway, one reason stays one footnote.
+            reason = " ".join(str(error).split()).removeprefix(f"{row} is not supported: ")
+            self._fill((table, row, column), Cell("refused", reason))
         else:
             self._fill((table, row, column), Cell("worked"))
 

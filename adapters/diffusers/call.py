@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .borrow import borrowed, memoised
+from .families import denoisers
 from .loops import Loop, Stop
 from .noise import DrawnNoise
 
@@ -22,17 +23,28 @@ def run(
     *,
     memo: dict[Any, Any] | None = None,
     noise: Callable[[tuple[int, ...]], torch.Tensor] | None = None,
+    attributes: Mapping[str, Any] | None = None,
 ) -> tuple[Any, DrawnNoise | None]:
     """Call `pipe(**call)` with `loop` answering its steps; the pipeline is as before afterwards.
+
+    `attributes` are set on the pipeline for the call. What draws from torch's global generator inside it (some
+    pipelines encode control images so) always draws the same, so that a finish repeats what its head did.
 
     Returns (what the pipeline returned, or None where the loop stopped it; the noise draw if `noise` replaced it).
     Whatever the pipeline or a user's callback raises passes through.
     """
-    with borrowed(pipe), loop.gate.on(getattr(pipe, denoiser)), ExitStack() as stack:
+    models = denoisers(pipe, denoiser)
+    with borrowed(pipe, attributes or {}), loop.caches.on(models[0]), ExitStack() as stack:
+        for model in models:
+            stack.enter_context(loop.gate.on(model))
+        if getattr(pipe, "controlnet", None) is not None:
+            stack.enter_context(loop.gate.beside(pipe.controlnet))
         _stand_in(pipe.scheduler, loop)
         if memo is not None:
             vars(pipe)["encode_prompt"] = memoised(pipe.encode_prompt, memo)
         drawn = stack.enter_context(DrawnNoise(noise)) if noise is not None else None
+        if drawn is not None and hasattr(pipe, "prepare_latents"):
+            vars(pipe)["prepare_latents"] = drawn.only_in(pipe.prepare_latents)
         try:
             return pipe(**call), drawn
         except Stop:
@@ -59,7 +71,8 @@ def _stand_in(scheduler: Any, loop: Loop) -> None:
         def real(output: Any, t: Any, state: Any) -> Any:
             return step(output, t, state, *args, return_dict=False, **kwargs)[0]
 
-        previous = loop.step(real, model_output, timestep, sample)
+        # A copy, because some pipelines write the next state into the tensor of this one, and loops keep states.
+        previous = loop.step(real, model_output, timestep, sample.clone())
         if not return_dict:
             return (previous,)
         from diffusers.schedulers.scheduling_utils import SchedulerOutput

@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from .call import run
-from .errors import UnsupportedError
 from .layout import Layout
 from .loops import Loop, Step, Stop
 from .making import probed_layout
 from .request import checked
-from .schedulers import Binding, binding_of
+from .schedulers import MINIMUM_STEPS, Binding, binding_of
 
 
 class PipelineField:
@@ -23,7 +22,8 @@ class PipelineField:
         pipe: as for `Previewer`. prompt: one string. call: other arguments of the plain call (guidance and the like);
             height, width and the number of steps have no part in it.
 
-    Every evaluation is an ordinary pipeline call that is stopped after its first step. Prompts are encoded once.
+    Every evaluation is an ordinary pipeline call that is stopped after its first step, made with seed 0 (which matters
+    to pipelines that draw for the encoding of control images). Prompts are encoded once.
     """
 
     def __init__(self, pipe: Any, prompt: str, **call: Any) -> None:
@@ -42,29 +42,43 @@ class PipelineField:
         of the model, UnsupportedError for a size that the pipeline cannot make.
         """
         latest = self.binding.latest
-        if not 0 < t <= latest + 1e-6:
+        if not 0 < t <= latest * (1 + 1e-6):
             raise ValueError(f"the model has a denoised prediction at times in (0, {latest:g}], got {t}")
         height, width = self._pixels(x)
         layout = self._layout(height, width)
         dtype = getattr(self.pipe, self._request.family.denoiser).dtype
         loop = OnceLoop(t, self.binding)
-        call = self._request.batch([0] * x.shape[0], height=height, width=width, num_inference_steps=1)
-        call |= {"output_type": "latent"}
-        run(self.pipe, self._request.family.denoiser, call, loop, memo=self._memo, noise=lambda _: x.to(dtype))
+        images = [0] * x.shape[0]
+        call = self._request.batch(
+            images,
+            generator=self._request.generators(images),
+            height=height,
+            width=width,
+            num_inference_steps=MINIMUM_STEPS,
+        )
+        settings = self._request.family.low(self.pipe, call, height, width)
+        call |= {"output_type": "latent", **settings.call}
+        run(
+            self.pipe,
+            self._request.family.denoiser,
+            call,
+            loop,
+            memo=self._memo,
+            noise=lambda _: layout.noise(x).to(dtype),
+            attributes=settings.attributes,
+        )
         assert loop.output is not None, "a call that was not stopped by its step raises"
         return self.path.denoised(layout.spatial(loop.output), x, t)
 
     def _pixels(self, x: torch.Tensor) -> tuple[int, int]:
-        unit = self.pipe.vae_scale_factor
+        unit = self._request.family.cell_size(self.pipe)
         return x.shape[-2] * unit, x.shape[-1] * unit
 
     def _layout(self, height: int, width: int) -> Layout:
         if (height, width) not in self._layouts:
             call = self._request.batch([0], height=height, width=width)
-            layout = probed_layout(self.pipe, self._request.family.denoiser, call, self._memo)
-            cells = height // self.pipe.vae_scale_factor, width // self.pipe.vae_scale_factor
-            if layout.grid[-2:] != cells:
-                raise UnsupportedError(f"{type(self.pipe).__name__} makes no latents of {cells[0]}x{cells[1]} cells")
+            settings = self._request.family.low(self.pipe, call, height, width)
+            layout = probed_layout(self.pipe, {**call, **settings.call}, self._memo, settings.attributes)
             self._layouts[height, width] = layout
         return self._layouts[height, width]
 
@@ -81,8 +95,7 @@ class OnceLoop(Loop):
 
     def scheduled(self, scheduler: Any) -> None:
         once = self.binding.alone(self.t)
-        self.binding.begin(scheduler, once)
-        scheduler.timesteps = once.timesteps.to(scheduler.timesteps.device)
+        scheduler.timesteps = self.binding.begin(scheduler, once).to(scheduler.timesteps.device)
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self.output = output

@@ -12,6 +12,7 @@ import torch
 
 from ...commutator import Tape, TapeError
 from ..sheet import Cost, Final, Preview
+from .cache_support import described
 from .call import run
 from .loops import FinishLoop
 from .request import restored
@@ -20,8 +21,8 @@ HEADER = {"model": str, "prompt": str, "size": list, "steps": int, "evaluations"
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
-def check_tape(preview: Preview, model: str) -> None:
-    """TapeError unless the tape is whole and of this model (its fingerprint), prompt, settings and size."""
+def check_tape(preview: Preview, model: str, denoiser: Any) -> None:
+    """TapeError unless the tape is whole and of this model (its fingerprint), cache, prompt, settings and size."""
     tape, header = preview.tape, preview.tape.header
     for key, kind in HEADER.items():
         if type(header.get(key)) is not kind:
@@ -35,6 +36,12 @@ def check_tape(preview: Preview, model: str) -> None:
         raise TapeError(
             "the tape was recorded with another model (weights, configuration, dtype or kind of device differ); "
             "load the model that made the sheet"
+        )
+    cache = described(denoiser)
+    if header.get("cache") != cache:
+        raise TapeError(
+            f"the tape was recorded with {_cache(header.get('cache'))}, the transformer has {_cache(cache)}; set it as "
+            "it was, with enable_cache() and disable_cache()"
         )
     if header["prompt"] != prompt_hash(preview.call):
         raise TapeError("the tape belongs to another prompt or to other settings than the preview says")
@@ -52,7 +59,7 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
     began = time.perf_counter()
     tapes = [p.tape for p in previews]
     first, count = tapes[0], len(tapes)
-    loop = FinishLoop(*tapes_as_batch(tapes))
+    loop = FinishLoop(*tapes_as_batch(tapes), **remembered(previews))
     call = merged([p.call for p in previews])
     generators = [restored(t.rng, t.header["rng_device"]) for t in tapes if t.rng is not None]
     call["generator"] = generators[0] if count == 1 else generators
@@ -63,11 +70,19 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
     cost = Cost(
         high=round(loop.gate.rows / count),
         low=0,
-        full=round(loop.gate.rows / count * evaluations / max(1, evaluations - first.recorded)),
+        full=round(loop.gate.rows / count * evaluations / max(1, evaluations - loop.answered)),
         high_seconds=loop.gate.seconds / count,
         seconds=(time.perf_counter() - began) / count,
     )
-    return [Final(image, cost) for image in out.images]
+    return [Final(image, cost) for image in out[0]]
+
+
+def remembered(previews: Sequence[Preview]) -> dict[str, Any]:
+    """What a `FinishLoop` needs to know of the transformer's cache. One preview only where there is one."""
+    tape = previews[0].tape
+    if tape.header.get("cache") is None:
+        return {}
+    return {"cache": previews[0].cache, "afresh": previews[0].cache is None}
 
 
 def prompt_hash(call: Mapping[str, Any]) -> str:
@@ -88,6 +103,10 @@ def tapes_as_batch(tapes: Sequence[Tape]) -> tuple[list[torch.Tensor], torch.Ten
     outputs = [torch.cat([t.outputs[i] for t in tapes]) for i in range(first.recorded)]
     noise, state = torch.cat([t.noise for t in tapes]), torch.cat([t.state for t in tapes])
     return outputs, noise, state, first.header["switch"]
+
+
+def _cache(description: Any) -> str:
+    return "no cache" if description is None else f"the cache {description}"
 
 
 def merged(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

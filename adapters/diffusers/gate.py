@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .placeholder import placeholder, rows
+
 SLOT = "_compiled_call_impl"
 _ABSENT = object()
 
@@ -34,14 +36,14 @@ class Gate:
         def gate(*args: Any, **kwargs: Any) -> Any:
             hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
             if self.skip:
-                # The answer is discarded; it only has to fit through the pipeline's guidance arithmetic.
-                return (hidden.new_zeros(hidden.shape),)
-            _synchronise(hidden.device)
+                return placeholder(hidden)
+            device = hidden[0].device  # of a tensor, or of a list of them
+            _synchronise(device)
             start = time.perf_counter()
             out = proceed(*args, **kwargs)
-            _synchronise(hidden.device)
+            _synchronise(device)
             self.seconds += time.perf_counter() - start
-            self.rows += int(hidden.shape[0])
+            self.rows += rows(hidden)
             return out
 
         vars(module)[SLOT] = gate
@@ -52,6 +54,15 @@ class Gate:
                 vars(module).pop(SLOT, None)
             else:
                 vars(module)[SLOT] = before
+
+    @contextmanager
+    def beside(self, module: Any) -> Iterator[None]:
+        """Stand before a model whose answers only go to the gated one (a ControlNet): skipped with it, not counted."""
+        inner = Gate()
+        with inner.on(module):
+            proceed = vars(module)[SLOT]
+            vars(module)[SLOT] = lambda *args, **kwargs: (None, None) if self.skip else proceed(*args, **kwargs)
+            yield
 
 
 def _synchronise(device: Any) -> None:

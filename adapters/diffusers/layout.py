@@ -7,7 +7,7 @@ A pipeline may pack its latents (Flux: 2 x 2 cells to a token). The probe lets t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -15,32 +15,73 @@ from .errors import UnsupportedError
 
 
 @dataclass(frozen=True)
+class NoiseForm:
+    """How a pipeline arranges the noise that it draws; spatial latents are (batch, ..., channels, height, width).
+
+    Attributes:
+        channels_last: drawn as (batch, frames, height, width, channels), spatial as (batch, channels, frames, ...).
+        patch: drawn as (batch, channels * patch^2, height / patch, width / patch), the position inside a patch fastest.
+    """
+
+    channels_last: bool = False
+    patch: int = 1
+
+    def spatial(self, drawn: torch.Tensor) -> torch.Tensor:
+        """Noise as drawn to spatial latents."""
+        x = drawn.movedim(-1, 1) if self.channels_last else drawn
+        if self.patch == 1:
+            return x
+        b, c, h, w = x.shape
+        p = self.patch
+        return x.reshape(b, c // p**2, p, p, h, w).permute(0, 1, 4, 2, 5, 3).reshape(b, c // p**2, h * p, w * p)
+
+    def drawn(self, spatial: torch.Tensor) -> torch.Tensor:
+        """Spatial latents to noise as the pipeline would have drawn it."""
+        x = spatial
+        if self.patch != 1:
+            b, c, h, w = x.shape
+            p = self.patch
+            x = x.reshape(b, c, h // p, p, w // p, p).permute(0, 1, 3, 5, 2, 4).reshape(b, c * p**2, h // p, w // p)
+        return x.movedim(1, -1) if self.channels_last else x
+
+
+@dataclass(frozen=True)
 class Layout:
     """A permutation between spatial latents (batch, *grid) and the solver's states (batch, *packed).
 
     Attributes:
-        grid: (channels, height, width) in latent cells. packed: the solver's shape without the batch.
+        grid: (channels, height, width) in latent cells, frames or others before the height where there are any.
+        packed: the solver's shape without the batch.
         order: `packed.flat[j] == spatial.flat[order[j]]`; inverse: the other direction.
+        form: of the noise that the pipeline draws.
     """
 
     grid: tuple[int, ...]
     packed: tuple[int, ...]
     order: torch.Tensor
     inverse: torch.Tensor
+    form: NoiseForm = field(default_factory=NoiseForm)
 
     @classmethod
-    def probed(cls, shape: tuple[int, ...], sample: torch.Tensor, name: str) -> Layout:
+    def probed(cls, shape: tuple[int, ...], sample: torch.Tensor, name: str, form: NoiseForm | None = None) -> Layout:
         """From the shape of the noise drawn and the state it became. UnsupportedError when that is no permutation."""
+        form = form or NoiseForm()
         count = math.prod(shape[1:])
-        order = sample[0].detach().reshape(-1).to("cpu", torch.float64)
-        found = order.round().to(torch.int64)
-        whole = found.numel() == count and bool((found.to(torch.float64) == order).all())
+        values = sample[0].detach().reshape(-1).to("cpu", torch.float64)
+        found = values.round().to(torch.int64)
+        whole = found.numel() == count and bool((found.to(torch.float64) == values).all())
         if not whole or not torch.equal(found.sort().values, torch.arange(count)):
             raise UnsupportedError(
                 f"{name} arranges its latents in a way that is no permutation of the noise it draws "
                 f"({tuple(shape)} became {tuple(sample.shape)}); previews need to know where each latent cell sits"
             )
-        return cls(tuple(shape[1:]), tuple(sample.shape[1:]), found, found.argsort())
+        cells = form.spatial(torch.arange(count).reshape(1, *shape[1:]))
+        order = cells.reshape(-1).argsort()[found]
+        return cls(tuple(cells.shape[1:]), tuple(sample.shape[1:]), order, order.argsort(), form)
+
+    def noise(self, latent: torch.Tensor) -> torch.Tensor:
+        """(batch, *grid) -> the arrangement in which the pipeline draws its noise."""
+        return self.form.drawn(latent)
 
     def spatial(self, state: torch.Tensor) -> torch.Tensor:
         """(batch, *packed) -> (batch, *grid) in at least float32, the precision operators and norms work in."""

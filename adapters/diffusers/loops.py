@@ -15,6 +15,7 @@ import torch
 from ...commutator import Evaluate, Head, Plan, Query, TapeError, Transport
 from ...commutator import head as head_of
 from ...commutator.schedule import require_switch
+from .caches import Caches, Kept, Memory
 from .gate import Gate
 from .noise import StepNoise
 from .schedulers import Binding, Timetable
@@ -27,12 +28,13 @@ class Stop(BaseException):
 
 
 class Loop:
-    """What `call.run` needs: a gate, the schedule, and an answer to every step."""
+    """What `call.run` needs: a gate, the caches' memories, the schedule, and an answer to every step."""
 
     unit_noise = False  # whether the noise the pipeline draws is to stay as it is, not scaled to the first noise level
 
     def __init__(self) -> None:
         self.gate = Gate()
+        self.caches = Caches()
         self.advanced = True  # whether the last step call was a step of the solver (callbacks are for those only)
 
     def scheduled(self, scheduler: Any) -> None:
@@ -72,6 +74,7 @@ class HeadLoop(Loop):
         self.head: Head | None = None
         self.index = 0
         self.noises: list[torch.Tensor | None] = []  # what the solver drew in each step
+        self.memory: Memory = []  # of the transformer's cache after the head's evaluations
         self._asked, self._binding, self._gain = plan, binding, gain
         self._timetable: Timetable | None = None
         self._conversation: Any = None
@@ -107,6 +110,7 @@ class HeadLoop(Loop):
             request = self._conversation.send(output)
         except StopIteration as done:
             self.head = done.value
+            self.memory = self.caches.taken()
             raise Stop from None
         self.index += 1
         self.gate.skip = self.index >= self.plan.high_evaluations
@@ -119,22 +123,38 @@ class HeadLoop(Loop):
 class FinishLoop(Loop):
     """The plain run, answered from the tape for as long as the tape lasts.
 
+    `cache` is what a transformer's cache remembered when the tape ended: the first evaluation after it needs that. With
+    `afresh` the tape answers nothing: the head is evaluated again, which brings the cache there too, and only checked.
+
     Raises TapeError when the run does not start from the recorded noise or does not arrive at the recorded state:
     then the tape is of another seed, size, schedule or callback, and nothing may be continued from it.
     """
 
-    def __init__(self, outputs: Sequence[torch.Tensor], noise: torch.Tensor, state: torch.Tensor, switch: int) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[torch.Tensor],
+        noise: torch.Tensor,
+        state: torch.Tensor,
+        switch: int,
+        *,
+        cache: Kept | None = None,
+        afresh: bool = False,
+    ) -> None:
         super().__init__()
         self.outputs, self.noise, self.state, self.switch = outputs, noise, state, switch
+        self.answered = 0 if afresh else len(outputs)
         self.index = 0
-        self.gate.skip = bool(outputs)
+        self.gate.skip = self.answered > 0
+        self._cache = cache
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self.check(sample)
-        if self.index < len(self.outputs):
+        if self.index < self.answered:
             output = self.outputs[self.index].to(output.device)
         self.index += 1
-        self.gate.skip = self.index < len(self.outputs)
+        self.gate.skip = self.index < self.answered
+        if self.index == self.answered and self._cache is not None:
+            self.caches.resume(self._cache)
         return real(output, timestep, sample)
 
     def check(self, sample: torch.Tensor) -> None:
@@ -162,11 +182,14 @@ class RetraceLoop(FinishLoop):
         noise: torch.Tensor,
         state: torch.Tensor,
         switch: int,
+        *,
         until: int,
         reference: bool,
         binding: Binding,
+        cache: Kept | None = None,
+        afresh: bool = False,
     ) -> None:
-        super().__init__(outputs, noise, state, switch)
+        super().__init__(outputs, noise, state, switch, cache=cache, afresh=afresh)
         self.until, self.reference, self.binding = until, reference, binding
         self.states: list[torch.Tensor] = []
         self.answers: list[torch.Tensor] = []
@@ -180,7 +203,7 @@ class RetraceLoop(FinishLoop):
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         index = self.index
-        answer = self.outputs[index].to(output.device) if index < len(self.outputs) else output
+        answer = self.outputs[index].to(output.device) if index < self.answered else output
         if index == self.until:
             # The checks of the start and the switch, which a step would have made.
             self.check(sample)

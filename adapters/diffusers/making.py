@@ -11,15 +11,19 @@ import torch
 
 from ...commutator import Head, Plan, Tape, Transport
 from ..sheet import Cost, Preview
+from .cache_support import described
+from .caches import Kept, size
 from .call import run
 from .callbacks import for_head, for_tail
 from .errors import InterruptedByUser, UnsupportedError
+from .families import family_of
 from .finishing import prompt_hash
 from .layout import Layout, positions
 from .loops import HeadLoop, ProbeLoop
 from .noise import FreshNoise
+from .quirks import Settings
 from .request import Request
-from .schedulers import Binding, binding_of
+from .schedulers import MINIMUM_STEPS, Binding, binding_of
 from .tail_loop import Course, TailLoop
 
 
@@ -28,8 +32,9 @@ class Maker:
     """Makes the previews of one request.
 
     Attributes:
-        layouts: found layouts by (height, width) in pixels; may be shared between requests to the same pipeline.
+        layouts: found layouts by `size_of` their call; may be shared between requests to the same pipeline.
         model: the pipeline's fingerprint, for the tapes. memo: encoded prompts, shared by all calls of the request.
+        cache_bytes: how much host memory is left for what the transformer's cache remembers of the heads.
     """
 
     pipe: Any
@@ -37,7 +42,8 @@ class Maker:
     plan: Plan
     model: str
     head_batch_size: int
-    layouts: dict[tuple[int, int], Layout]
+    layouts: dict[tuple[int, ...], Layout]
+    cache_bytes: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def previews(self, indices: Sequence[int]) -> list[Preview]:
@@ -56,6 +62,7 @@ class Maker:
         generators = [request.generators(part) for part in parts]
         loops = [self._head(part, g, binding, gain) for part, g in zip(parts, generators)]
         heads = [loop.recorded for loop in loops]
+        caches = [self._kept(loop) for loop in loops]
         joined = collated(heads, high)
         fresh = FreshNoise(_collated_noise(loops, high), high.packed, high.spatial, generators)
         course = Course.of_plan(plan, joined, gain, binding, loops[0].timetable)
@@ -74,6 +81,7 @@ class Maker:
                 request.batch([index]),
                 cost,
                 plan,
+                caches[position // self.head_batch_size],
             )
             for position, index in enumerate(indices)
         ]
@@ -89,28 +97,58 @@ class Maker:
             raise InterruptedByUser
         return loop
 
+    def _kept(self, loop: HeadLoop) -> Kept | None:
+        """What the cache remembers after a head, where a finish can use it and there is room."""
+        memory, loop.memory = loop.memory, []
+        if not memory or not loop.recorded.outputs or self.plan.head_steps is not None:
+            return None
+        room = self.cache_bytes - size(memory)
+        if room < 0:
+            return None
+        self.cache_bytes = room
+        return Kept.of(memory)
+
     def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
         def noise(shape: tuple[int, ...]) -> torch.Tensor:
             first = loop.first_state()
-            if shape != tuple(first.shape):
+            if shape[1:] != tuple(first.shape[1:]):
                 raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
             return first
 
-        call = self.request.batch(indices, height=height, width=width, **self.request.kept_sizes)
+        # The noise is the loop's; generators are for what else a pipeline draws, the same for an image in any batch.
+        call = self.request.batch(indices, height=height, width=width, generator=self.request.generators(indices))
         if "sigmas" in call:
             call["sigmas"] = None
-        call["num_inference_steps"] = len(loop.evaluations)
+        call["num_inference_steps"] = max(MINIMUM_STEPS, len(loop.evaluations))
         call |= for_tail(self.request.call, loop, loop.head.switch)
-        out, _ = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo, noise=noise)
+        settings = self._settings(height, width)
+        call |= settings.call
+        out, _ = run(
+            self.pipe,
+            self.request.family.denoiser,
+            call,
+            loop,
+            memo=self.memo,
+            noise=noise,
+            attributes=settings.attributes,
+        )
         if not loop.complete:
             raise InterruptedByUser
-        return out.images
+        return out[0]
+
+    def _settings(self, height: int, width: int) -> Settings:
+        """What the pipeline needs at the low resolution; at the user's own, the call is the user's."""
+        if (height, width) == (self.request.height, self.request.width):
+            return Settings()
+        return self.request.family.low(self.pipe, self.request.batch([0]), height, width)
 
     def _layout(self, height: int, width: int) -> Layout:
-        if (height, width) not in self.layouts:
-            call = self.request.batch([0], height=height, width=width)
-            self.layouts[height, width] = probed_layout(self.pipe, self.request.family.denoiser, call, self.memo)
-        return self.layouts[height, width]
+        call = self.request.batch([0], height=height, width=width)
+        key = size_of(call)
+        if key not in self.layouts:
+            settings = self._settings(height, width)
+            self.layouts[key] = probed_layout(self.pipe, {**call, **settings.call}, self.memo, settings.attributes)
+        return self.layouts[key]
 
     def _tape(self, index: int, head: Head, b: int, evaluations: int) -> Tape:
         request, plan = self.request, self.plan
@@ -128,18 +166,45 @@ class Maker:
             "rng_device": request.rng_device,
             "plan": plan.to_dict(),
         }
+        cache = described(getattr(self.pipe, request.family.denoiser))
+        if cache is not None:
+            header["cache"] = cache
         noise, state = head.noise[b : b + 1].cpu(), head.state[b : b + 1].cpu()
         return Tape(outputs, noise, state, head.times, header, request.rng[index])
 
 
-def probed_layout(pipe: Any, denoiser: str, call: Mapping[str, Any], memo: dict[Any, Any] | None = None) -> Layout:
-    """How the pipeline arranges the latents of `call` (one image). UnsupportedError where that cannot be told."""
-    loop, name = ProbeLoop(), type(pipe).__name__
+def size_of(call: Mapping[str, Any]) -> tuple[int, ...]:
+    """What a layout depends on, of a call: height, width, and the number of frames where one is given."""
+    frames = (call["num_frames"],) if "num_frames" in call else ()
+    return (call["height"], call["width"], *frames)
+
+
+def probed_layout(
+    pipe: Any,
+    call: Mapping[str, Any],
+    memo: dict[Any, Any] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Layout:
+    """How the pipeline arranges the latents of `call` (one image). UnsupportedError where that cannot be told.
+
+    Also where the pipeline makes another size than it is asked for, or more pixels to a cell than its family says:
+    operators would act on a grid that is not the image's.
+    """
+    family, loop, name = family_of(pipe), ProbeLoop(), type(pipe).__name__
     plain = {**call, "output_type": "latent", "callback_on_step_end": None}
-    _, drawn = run(pipe, denoiser, plain, loop, memo=memo, noise=positions)
+    _, drawn = run(pipe, family.denoiser, plain, loop, memo=memo, noise=positions, attributes=attributes)
     if loop.sample is None or drawn is None or drawn.shape is None:
         raise UnsupportedError(f"{name} draws no noise that previews could follow")
-    return Layout.probed(drawn.shape, loop.sample, name)
+    layout = Layout.probed(drawn.shape, loop.sample, name, family.noise)
+    cell = family.cell_size(pipe)
+    height, width = (side * cell for side in layout.grid[-2:])
+    if (height, width) != (call["height"], call["width"]):
+        raise UnsupportedError(
+            f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked "
+            "for; give a size that it keeps, or switch its resizing off (use_resolution_binning=False, "
+            "max_area=height*width)"
+        )
+    return layout
 
 
 def _cost(loops: Sequence[HeadLoop], tail: TailLoop, evaluations: int, count: int, seconds: float) -> Cost:

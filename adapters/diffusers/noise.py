@@ -4,35 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 
+class Parts:
+    """A batch of noise, handed out as it is asked for: with a generator for each image, one image after the other."""
+
+    def __init__(self) -> None:
+        self.left = 0  # images whose noise is still to be asked for
+        self._made: torch.Tensor | None = None
+
+    def next(self, count: int, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The noise of the following `count` images; `make` gives a new batch once the last one is used up."""
+        if self._made is None or not self.left:
+            self._made = make()
+            self.left = self._made.shape[0]
+        start = self._made.shape[0] - self.left
+        self.left -= count
+        return self._made[start : start + count]
+
+
 class DrawnNoise(TorchFunctionMode):
     """Answers the first latent-shaped `torch.randn` (three or more dims) with `make(shape)`; later draws are real.
 
-    `shape` is the shape that the pipeline asked for, (batch, channels, height, width) in latent cells.
+    `shape` is the shape that the pipeline asked for, (batch, channels, height, width) in latent cells. With a generator
+    for each image the first request makes all, and those of the other images are answered, too. `only_in` leaves draws
+    outside a function alone: pipelines with control images draw for their encoding before they draw the noise.
     """
 
     def __init__(self, make: Callable[[tuple[int, ...]], torch.Tensor]) -> None:
         super().__init__()
         self.make = make
         self.shape: tuple[int, ...] | None = None
+        self._parts = Parts()
+        self._open = True
+
+    def only_in(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, the only one whose draws are answered from now on."""
+        self._open = False
+
+        @wraps(function)
+        def opened(*args: Any, **kwargs: Any) -> Any:
+            self._open = True
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._open = False
+
+        return opened
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.randn and self.shape is None:
-            size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
-            if len(size) >= 3:
-                self.shape = tuple(int(n) for n in size)
-                return self.make(self.shape)
+        if func is torch.randn and self._open and (self.shape is None or self._parts.left):
+            shape = _asked(args, kwargs)
+            if len(shape) >= 3:
+                self.shape = self.shape or shape
+                return self._parts.next(shape[0], lambda: self.make(shape))
         return func(*args, **kwargs)
 
 
 class StepNoise(TorchFunctionMode):
-    """The fresh noise of one solver step: recorded as it is drawn, or answered by `make(shape, dtype, device)`."""
+    """The fresh noise of one solver step: recorded as it is drawn, or answered by `make(shape, dtype, device)`.
+
+    The first dimension of what `make` returns is the whole batch, whatever part of it the solver asks for.
+    """
 
     def __init__(
         self, make: Callable[[tuple[int, ...], torch.dtype, torch.device], torch.Tensor] | None = None
@@ -40,21 +79,29 @@ class StepNoise(TorchFunctionMode):
         super().__init__()
         self.make = make
         self._drawn: list[torch.Tensor] = []
+        self._parts = Parts()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is not torch.randn:
             return func(*args, **kwargs)
-        if self.make is None:
+        make = self.make
+        if make is None:
             self._drawn.append(func(*args, **kwargs))
             return self._drawn[-1]
-        size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
-        dtype = kwargs.get("dtype") or torch.get_default_dtype()
-        return self.make(tuple(int(n) for n in size), dtype, torch.device(kwargs.get("device") or "cpu"))
+        shape, dtype = _asked(args, kwargs), kwargs.get("dtype") or torch.get_default_dtype()
+        device = torch.device(kwargs.get("device") or "cpu")
+        return self._parts.next(shape[0], lambda: make(shape, dtype, device))
 
     def drawn(self) -> torch.Tensor | None:
         """What was drawn, as one batch (generators of several images draw one after another); None for nothing."""
         return torch.cat(self._drawn) if self._drawn else None
+
+
+def _asked(args: Any, kwargs: Any) -> tuple[int, ...]:
+    """The shape that `torch.randn` was asked for."""
+    size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
+    return tuple(int(n) for n in size)
 
 
 @dataclass

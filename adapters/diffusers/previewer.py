@@ -9,12 +9,13 @@ from typing import Any
 from ...commutator import DEFAULT_PRESET, Guidance, Plan, preset
 from ...operators import LinearOperator
 from ..sheet import Final, Preview, Sheet
+from .cache_support import cache_config
 from .errors import InterruptedByUser, UnsupportedError
-from .families import family_of
+from .families import Family, family_of
 from .fingerprint import fingerprint
 from .finishing import check_tape, finish_batch
 from .layout import Layout
-from .making import Maker, probed_layout
+from .making import Maker, probed_layout, size_of
 from .request import Request, checked
 from .schedulers import binding_of
 from .transforming import Move, check_draws, move_batch
@@ -29,19 +30,24 @@ class Previewer:
         head_batch_size: how many high-resolution heads share one call. With 1 a finish equals the plain call of its
             seed bit for bit. Larger batches can be faster on a GPU; a finish then equals, bit for bit, what the plain
             call of that batch computed for the head, continued; against the single-seed call it differs by rounding.
+        cache_bytes: host memory that one sheet may use for what a transformer's cache (`enable_cache`) remembered at
+            the switch. A preview beyond it is finished from the start, as is one whose tape was read from a file.
 
     Raises:
         UnsupportedError: pipeline or scheduler that previews cannot drive.
     """
 
-    def __init__(self, pipe: Any, *, batch_size: int = 4, head_batch_size: int = 1) -> None:
+    def __init__(
+        self, pipe: Any, *, batch_size: int = 4, head_batch_size: int = 1, cache_bytes: int = 2 * 2**30
+    ) -> None:
         family_of(pipe)
         if batch_size < 1 or head_batch_size < 1:
             raise ValueError("batch sizes must be at least 1")
         self.pipe = pipe
         self.batch_size = batch_size
         self.head_batch_size = head_batch_size
-        self._layouts: dict[tuple[int, int], Layout] = {}
+        self.cache_bytes = cache_bytes
+        self._layouts: dict[tuple[int, ...], Layout] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -92,7 +98,9 @@ class Previewer:
         the_plan = plan if isinstance(plan, Plan) else preset(plan, request.steps, wanted)
         _check_plan(the_plan, request)
         sheet = Sheet(the_plan, self.fingerprint)
-        maker = Maker(self.pipe, request, the_plan, sheet.model, self.head_batch_size, self._layouts)
+        self._check_batch(request.family, self.head_batch_size, "head_batch_size")
+        heads, room = self.head_batch_size, self.cache_bytes
+        maker = Maker(self.pipe, request, the_plan, sheet.model, heads, self._layouts, room)
         count = len(request.prompts)
         with _bar("previews", count, progress) as bar:
             for start in range(0, count, self.batch_size):
@@ -129,8 +137,9 @@ class Previewer:
     ) -> list[Final]:
         """As `finish`, with the counted cost of each; `output_type` overrides the request's ("latent" for latents)."""
         family, model = family_of(self.pipe), self.fingerprint
+        self._check_batch(family, min(batch_size, len(previews)), "batch_size")
         for preview in previews:
-            check_tape(preview, model)
+            check_tape(preview, model, getattr(self.pipe, family.denoiser))
         finals: list[Final] = []
         with _bar("finals", len(previews), progress) as bar:
             for start in range(0, len(previews), batch_size):
@@ -187,8 +196,9 @@ class Previewer:
         family, model = family_of(self.pipe), self.fingerprint
         binding = binding_of(self.pipe.scheduler)
         finals: list[Final] = []
+        self._check_batch(family, min(batch_size, len(previews)), "batch_size")
         for preview in previews:
-            check_tape(preview, model)
+            check_tape(preview, model, getattr(self.pipe, family.denoiser))
             check_draws(self.pipe.scheduler, preview.call)
         moves = [Move.of(operator, p.tape.header["steps"], at, guidance, seed) for p in previews]
         layouts = [self._layout_of(preview) for preview in previews]
@@ -201,11 +211,20 @@ class Previewer:
                 bar.update(len(part))
         return finals
 
+    def _check_batch(self, family: Family, count: int, name: str) -> None:
+        """UnsupportedError for several high-resolution runs in one call under a cache: it remembers a batch as one."""
+        config = cache_config(getattr(self.pipe, family.denoiser))
+        if count > 1 and config is not None:
+            raise UnsupportedError(
+                f"{name}={count} with {type(config).__name__}: a cache remembers a batch as one and may decide for all "
+                f"of it at once, so its members could not be finished singly; use {name}=1"
+            )
+
     def _layout_of(self, preview: Preview) -> Layout:
-        height, width = preview.tape.header["size"]
-        if (height, width) not in self._layouts:
-            self._layouts[height, width] = probed_layout(self.pipe, family_of(self.pipe).denoiser, preview.call)
-        return self._layouts[height, width]
+        key = size_of(preview.call)
+        if key not in self._layouts:
+            self._layouts[key] = probed_layout(self.pipe, preview.call)
+        return self._layouts[key]
 
 
 def _check_plan(plan: Plan, request: Request) -> None:

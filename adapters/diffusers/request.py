@@ -12,17 +12,31 @@ import torch
 
 from .errors import UnsupportedError
 from .families import Family, family_of
+from .schedulers import steps_of
 
 # Arguments of the plain call that the previewer sets itself, each with the way to say what is meant.
 OWN = {
     "generator": "give it to preview() itself, or give seeds",
     "latents": "the noise of a preview is the noise of its seed: give seeds or generator",
     "num_images_per_prompt": "give one seed per image",
+    "num_videos_per_prompt": "give one seed per video",
     "return_dict": "previews are returned as a sheet",
     "timesteps": "give num_inference_steps or sigmas",
 }
-EMBEDS = ("prompt_embeds", "pooled_prompt_embeds", "negative_prompt_embeds", "negative_pooled_prompt_embeds")
-PROMPTS = ("prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3")
+EMBEDS = tuple(
+    f"{sign}{name}"
+    for sign in ("", "negative_")
+    for name in (
+        "prompt_embeds",
+        "pooled_prompt_embeds",
+        "prompt_embeds_mask",
+        "prompt_attention_mask",
+        "prompt_embeds_2",
+        "prompt_embeds_mask_2",
+    )
+)
+PROMPTS = tuple(f"{sign}prompt{n}" for sign in ("", "negative_") for n in ("", "_2", "_3", "_4"))
+IMAGES = ("image", "mask_image", "strength", "control_image")
 
 
 @dataclass(frozen=True)
@@ -43,11 +57,6 @@ class Request:
     height: int
     width: int
     steps: int
-
-    @property
-    def kept_sizes(self) -> dict[str, Any]:
-        """Sizes that the model is told and that stay those of the final in a low-resolution call."""
-        return {k: self.call.get(k) or (self.height, self.width) for k in self.family.told_sizes}
 
     def batch(self, indices: Sequence[int], **changes: Any) -> dict[str, Any]:
         """Arguments of one plain call that makes the images `indices` together (without a generator)."""
@@ -92,34 +101,40 @@ def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction,
     for key, value in call.items():
         if key in OWN:
             raise UnsupportedError(f"{key}= is not taken by preview(): {OWN[key]}")
-        if key in ("image", "mask_image", "strength", "control_image"):
+        if key in IMAGES and key not in family.conditions:
             raise UnsupportedError(
                 f"{key}= : image-conditioned generation and masks are not supported, only text to image"
             )
         if key not in parameters:
             raise TypeError(f"{type(pipe).__name__} takes no argument {key!r}")
-        if key in family.refused and value is not None:
+        if key in family.refused and value is not None and not _default(value, parameters[key].default):
             raise UnsupportedError(f"{key}= is not supported by previews: {family.refused[key]}; leave it out")
     _plain_callback(call.get("callback_on_step_end"))
 
     states, names, device = _generators(seeds, generator)
     prompts = _prompts(prompt, call, len(states))
-    default = default_side(pipe, family)
-    height, width = int(call.get("height") or default), int(call.get("width") or default)
+    height, width = (int(call.get(side) or _side(pipe, family, parameters[side])) for side in ("height", "width"))
     check_size(family.size_unit(pipe), scale, height, width, type(pipe).__name__)
     steps = call.get("num_inference_steps")
     if call.get("sigmas") is not None:
-        steps = len(call["sigmas"])
+        steps = steps_of(pipe.scheduler, call["sigmas"])
     elif steps is None:
         steps = parameters["num_inference_steps"].default
     rest = {k: v for k, v in call.items() if k not in ("height", "width")}
     return Request(family, rest, prompts, names, states, device, height, width, int(steps))
 
 
-def default_side(pipe: Any, family: Family) -> int:
-    """The side in pixels that the pipeline gives its images where none is asked for; 0 where it does not say."""
+def _default(value: Any, default: Any) -> bool:
+    return isinstance(value, (bool, int, float, str)) and value == default
+
+
+def _side(pipe: Any, family: Family, parameter: inspect.Parameter) -> int:
+    """Pixels of a side that the call leaves to the pipeline."""
     cells = getattr(pipe, "default_sample_size", None) or getattr(pipe, family.denoiser).config.get("sample_size", 0)
-    return int(cells * pipe.vae_scale_factor) if isinstance(cells, int) else 0
+    side = parameter.default or (cells * family.cell_size(pipe) if isinstance(cells, int) else 0)
+    if not side:
+        raise ValueError(f"{type(pipe).__name__} does not say which size it makes by itself: give height and width")
+    return int(side)
 
 
 def check_size(unit: int, scale: Fraction, height: int, width: int, name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from ...commutator import (
     tail,
 )
 from ...commutator.requests import Conversation
+from .caches import Phase, phases
 from .layout import Layout
 from .loops import Loop, Step
 from .noise import FreshNoise, StepNoise
@@ -39,12 +41,14 @@ class Course:
     Attributes:
         conversation: yields the requests. evaluations: the times of all `Evaluate`, in order.
         binding: of the scheduler. schedule: the solver's, the transported head included.
+        phases: of the transformer's cache, for each evaluation; see caches.py.
     """
 
     conversation: Conversation
     evaluations: Sequence[float]
     binding: Binding
     schedule: Continuation
+    phases: Sequence[Phase]
 
     @classmethod
     def of_plan(cls, plan: Plan, head: Head, gain: float, binding: Binding, timetable: Timetable) -> Course:
@@ -55,7 +59,10 @@ class Course:
         move = Transport(plan.operators()[0], binding.path, gain, plan.time)
         schedule, counted = binding.carried(timetable, move, plan.switch, plan.tail), binding.in_evaluations(plan)
         conversation = tail(counted, binding.path, head, schedule.tail)
-        return cls(conversation, evaluations_on(counted, schedule.tail), binding, schedule)
+        candidates = len(plan.operators()) if plan.selection in ("argmin", "argmax") else 1
+        behind = Fraction(head.switch, len(head.times) - 1)
+        remembered = phases(len(schedule.tail) - 1, candidates, counted.guidance, behind)
+        return cls(conversation, evaluations_on(counted, schedule.tail), binding, schedule, remembered)
 
     @classmethod
     def of_manipulation(
@@ -64,7 +71,9 @@ class Course:
         """The rest of a moved run, on the schedule of the run itself. `manipulation` counts evaluations."""
         conversation = manipulation.moved(binding.path, head, seeds)
         schedule = binding.same(timetable, manipulation.switch)
-        return cls(conversation, manipulation.evaluation_times(head.times), binding, schedule)
+        behind = Fraction(head.switch, len(head.times) - 1)
+        remembered = phases(len(schedule.tail) - 1, 1, manipulation.guidance, behind)
+        return cls(conversation, manipulation.evaluation_times(head.times), binding, schedule, remembered)
 
 
 class TailLoop(Loop):
@@ -99,18 +108,23 @@ class TailLoop(Loop):
         return self.index == len(self.evaluations) and self._awaits_query
 
     def first_state(self) -> torch.Tensor:
-        """The state of the first evaluation, spatial: what the pipeline gets as its noise."""
-        return self._pending.x.to(self.dtype)
+        """The state of the first evaluation: what the pipeline gets as its noise, arranged as it draws it."""
+        return self.layout.noise(self._pending.x).to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
         """Give the pipeline the list of all evaluations; the solver gets its own ticks when the tail is entered."""
         self._scheduler = scheduler
         schedule = self._course.schedule
-        device = scheduler.timesteps.device
-        self._course.binding.begin(scheduler, schedule)
-        known = dict(zip(schedule.tail, schedule.timesteps.tolist()))
-        told = [known[t] for t in self.evaluations]
-        scheduler.timesteps = torch.tensor(told, dtype=schedule.timesteps.dtype, device=device)
+        told = self._course.binding.begin(scheduler, schedule)
+        known = dict(zip(schedule.tail, told.tolist()))
+        scheduler.timesteps = torch.tensor(
+            [known[t] for t in self.evaluations], dtype=told.dtype, device=scheduler.timesteps.device
+        )
+        if hasattr(scheduler, "sigmas"):
+            # Some pipelines look `sigmas[i]` up for their i-th evaluation; there can be more of these than levels.
+            missing = max(0, len(self.evaluations) - len(scheduler.sigmas))
+            scheduler.sigmas = torch.nn.functional.pad(scheduler.sigmas, (0, missing))
+        self._enter_phase()
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self._real = real
@@ -121,6 +135,7 @@ class TailLoop(Loop):
         assert self._pending.t == self.evaluations[self.index], "evaluations come in the order announced"
         request = self._until_evaluate_or_advance(self.layout.spatial(output))
         self.index += 1
+        self._enter_phase()
         self.advanced = self._awaits_query = isinstance(request, Advance)
         if isinstance(request, Evaluate):
             self._pending = request
@@ -141,8 +156,13 @@ class TailLoop(Loop):
         """High-resolution noise as the solver gets it here."""
         assert isinstance(self._move, Transport), "motions of stochastic solvers are refused"
         noise = self.layout.solver(self._move.noise(high), dtype)
-        assert tuple(noise.shape) == shape, "a solver draws noise for the whole of its state"
+        assert tuple(noise.shape[1:]) == shape[1:], "a solver draws noise for the whole of its state"
         return noise
+
+    def _enter_phase(self) -> None:
+        """The cache remembers the solver's steps, corrections and candidates apart."""
+        if self.index < len(self.evaluations):
+            self.caches.enter(*self._course.phases[self.index])
 
     def _until_evaluate_or_advance(self, reply: Any) -> Any:
         request = self._conversation.send(reply)

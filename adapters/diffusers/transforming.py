@@ -16,12 +16,12 @@ from ..sheet import Cost, Final, Preview
 from .call import run
 from .callbacks import for_tail
 from .errors import InterruptedByUser, UnsupportedError
-from .finishing import merged, tapes_as_batch
+from .finishing import merged, remembered, tapes_as_batch
 from .layout import Layout
 from .loops import RetraceLoop
 from .making import collated
 from .request import restored
-from .schedulers import Binding, binding_of, draws
+from .schedulers import MINIMUM_STEPS, Binding, binding_of, draws
 from .tail_loop import Course, TailLoop
 
 
@@ -101,7 +101,13 @@ def move_batch(
     binding = binding_of(pipe.scheduler)
     manipulation = move.on(layout, header, binding)
 
-    retrace = RetraceLoop(*batch, until=manipulation.switch, reference=manipulation.needs_reference, binding=binding)
+    retrace = RetraceLoop(
+        *batch,
+        until=manipulation.switch,
+        reference=manipulation.needs_reference,
+        binding=binding,
+        **remembered(previews),
+    )
     run(pipe, denoiser, call | {"generator": _generators(previews), "output_type": "latent"}, retrace)
     if retrace.head is None or retrace.timetable is None:
         raise InterruptedByUser
@@ -109,7 +115,7 @@ def move_batch(
     seeds = [move.seed if p.seed is None else _joined(move.seed, p.seed) for p in previews]
     course = Course.of_manipulation(manipulation, head, seeds, binding, retrace.timetable)
     tail = TailLoop(course, head, layout, retrace.head.state.dtype)
-    images = _continued(pipe, denoiser, call, tail, output_type)
+    images = _continued(pipe, denoiser, call | {"generator": _generators(previews)}, tail, output_type)
 
     high = round((retrace.gate.rows + tail.gate.rows) / count)
     per_evaluation = tail.gate.rows / len(tail.evaluations) / count
@@ -124,7 +130,8 @@ def _continued(pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop
     def noise(shape: tuple[int, ...]) -> torch.Tensor:
         return loop.first_state()
 
-    changes: dict[str, Any] = {"num_inference_steps": len(loop.evaluations), **for_tail(call, loop, loop.head.switch)}
+    steps = max(MINIMUM_STEPS, len(loop.evaluations))
+    changes: dict[str, Any] = {"num_inference_steps": steps, **for_tail(call, loop, loop.head.switch)}
     if "sigmas" in call:
         changes["sigmas"] = None
     if output_type is not None:
@@ -132,7 +139,7 @@ def _continued(pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop
     out, _ = run(pipe, denoiser, {**call, **changes}, loop, noise=noise)
     if not loop.complete:
         raise InterruptedByUser
-    return out.images
+    return out[0]
 
 
 def _generators(previews: Sequence[Preview]) -> Any:

@@ -158,11 +158,17 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _previewer(pipe: Any, arguments: argparse.Namespace) -> Any:
     from ...adapters.diffusers import Previewer, UnsupportedError
+    from ...adapters.diffusers.families import family_of
 
     try:
-        return Previewer(pipe, batch_size=arguments.batch, head_batch_size=arguments.head_batch)
+        previewer = Previewer(pipe, batch_size=arguments.batch, head_batch_size=arguments.head_batch)
     except UnsupportedError as error:
         raise Refusal(str(error)) from error
+    if family_of(pipe).video:
+        raise Refusal(
+            f"{type(pipe).__name__} makes videos, and a sheet holds images; use Previewer in Python (docs/diffusers.md)"
+        )
+    return previewer
 
 
 def _note_unknown_words(prompt: str) -> None:

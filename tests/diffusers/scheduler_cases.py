@@ -73,6 +73,8 @@ CASES = (
         "DDIM, v prediction, zero SNR",
         "DDIM",
         {**ZERO_SNR, "clip_sample": False, "prediction_type": "v_prediction"},
+        # Its stride, 1000 // steps, rounds down: with trailing timesteps a state lies up to one timestep off its level.
+        tolerance=1e-2,
     ),
     _case("DDPM", "DDPM", {**LEADING, "clip_sample": False}),
     _case("PNDM", "PNDM", {**LEADING, "skip_prk_steps": True}, even_strides=True),

@@ -101,7 +101,7 @@ def test_tapes_that_do_not_belong_are_refused(flux: Case, sd3: Case) -> None:
     refused("initial noise", dataclasses.replace(tape, noise=tape.noise + 1))
     refused("state at the switch", dataclasses.replace(tape, state=tape.state + 1))
     refused("no generator state", dataclasses.replace(tape, rng=None))
-    for key in ("model", "prompt", "size", "steps", "switch", "rng_device"):
+    for key in ("model", "prompt", "size", "steps", "evaluations", "switch", "rng_device"):
         refused(f"no valid '{key}'", dataclasses.replace(tape, header={**tape.header, key: None}))
     refused("no kind of device", dataclasses.replace(tape, header={**tape.header, "rng_device": "toaster"}))
     refused("2 outputs for a switch at step 4", dataclasses.replace(tape, header={**tape.header, "switch": 4}))

@@ -241,3 +241,16 @@ def test_the_check_can_fail(sd: Any) -> None:
         patch.setattr(TailLoop, "replayed", forgetful)
         wrong = latent(sd, 3, plan, **call)
         assert float((wrong - plain(sd, 3, **call)[..., ::2, ::2]).abs().max()) > 1e-2
+
+
+def test_levels_given_by_the_user(sd: Any) -> None:
+    """Euler takes them with the end of the run."""
+    case = next(c for c in CASES if c.name == "Euler")
+    call = {"height": 64, "width": 96, "guidance_scale": 3.0, "sigmas": [14.0, 7.0, 4.0, 2.0, 1.0, 0.3, 0.0]}
+    with scheduled(sd, case):
+        (item,) = Previewer(sd).preview(PROMPT, seeds=[3], plan=Plan(switch=2), progress=False, **call)
+        assert len(item.tape.times) == 7
+        assert item.cost.full == 12
+        assert torch.equal(Previewer(sd).resume([item], output_type="latent")[0].image, plain(sd, 3, **call))
+        with pytest.raises(ValueError, match="choose switch below 6"):
+            Previewer(sd).preview(PROMPT, seeds=[3], plan=Plan(switch=6), progress=False, **call)

@@ -24,20 +24,20 @@ from transformers import (
 WORDS = ["a", "fox", "and", "balloon", "on", "night", "background", "cat", "red", "blue", "not"]
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     letters = sorted({c for w in WORDS for c in w})
     tokens = [*letters, *[f"{c}</w>" for c in letters], "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=48)
+    return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=77)
 
 
-def _t5_tokenizer() -> T5Tokenizer:
+def t5_tokenizer() -> T5Tokenizer:
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -5.0)]
     pieces += [(f"▁{w}", -2.0) for w in WORDS] + [(c, -8.0) for c in "abcdefghijklmnopqrstuvwxyz"]
     return T5Tokenizer(vocab=pieces, extra_ids=0)
 
 
-def _clip(projected: bool) -> torch.nn.Module:
-    vocabulary = len(_clip_tokenizer())
+def clip(projected: bool) -> torch.nn.Module:
+    vocabulary = len(clip_tokenizer())
     config = CLIPTextConfig(
         vocab_size=vocabulary,
         hidden_size=32,
@@ -45,7 +45,7 @@ def _clip(projected: bool) -> torch.nn.Module:
         num_hidden_layers=2,
         num_attention_heads=4,
         projection_dim=32,
-        max_position_embeddings=48,
+        max_position_embeddings=77,
         bos_token_id=vocabulary - 2,
         eos_token_id=vocabulary - 1,
         pad_token_id=vocabulary - 1,
@@ -53,12 +53,12 @@ def _clip(projected: bool) -> torch.nn.Module:
     return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config).eval()
 
 
-def _t5(width: int = 32) -> T5EncoderModel:
+def t5(width: int = 32) -> T5EncoderModel:
     config = T5Config(vocab_size=64, d_model=width, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
     return T5EncoderModel(config).eval()
 
 
-def _vae(channels: int, seed_blocks: int = 4) -> AutoencoderKL:
+def vae(channels: int, seed_blocks: int = 4) -> AutoencoderKL:
     blocks = (8,) * seed_blocks
     return AutoencoderKL(
         block_out_channels=blocks,
@@ -71,6 +71,11 @@ def _vae(channels: int, seed_blocks: int = 4) -> AutoencoderKL:
         shift_factor=0.06,
         scaling_factor=1.5,
     ).eval()
+
+
+def euler(dynamic: bool = False) -> FlowMatchEulerDiscreteScheduler:
+    """The scheduler of most flow pipelines, with a shift of 3 or one that depends on the size."""
+    return FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=dynamic, shift=3.0)
 
 
 def tiny_flux(seed: int = 0, *, guidance_embeds: bool = False, dynamic_shift: bool = True) -> FluxPipeline:
@@ -90,12 +95,12 @@ def tiny_flux(seed: int = 0, *, guidance_embeds: bool = False, dynamic_shift: bo
             guidance_embeds=guidance_embeds,
         ).eval()
         pipe = FluxPipeline(
-            scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=dynamic_shift, shift=3.0),
-            vae=_vae(4),
-            text_encoder=_clip(False),
-            tokenizer=_clip_tokenizer(),
-            text_encoder_2=_t5(),
-            tokenizer_2=_t5_tokenizer(),
+            scheduler=euler(dynamic=dynamic_shift),
+            vae=vae(4),
+            text_encoder=clip(False),
+            tokenizer=clip_tokenizer(),
+            text_encoder_2=t5(),
+            tokenizer_2=t5_tokenizer(),
             transformer=transformer,
         )
     pipe.set_progress_bar_config(disable=True)
@@ -121,14 +126,14 @@ def tiny_sd3(seed: int = 0) -> StableDiffusion3Pipeline:
         ).eval()
         pipe = StableDiffusion3Pipeline(
             transformer=transformer,
-            scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-            vae=_vae(4),
-            text_encoder=_clip(True),
-            tokenizer=_clip_tokenizer(),
-            text_encoder_2=_clip(True),
-            tokenizer_2=_clip_tokenizer(),
-            text_encoder_3=_t5(64),
-            tokenizer_3=_t5_tokenizer(),
+            scheduler=euler(),
+            vae=vae(4),
+            text_encoder=clip(True),
+            tokenizer=clip_tokenizer(),
+            text_encoder_2=clip(True),
+            tokenizer_2=clip_tokenizer(),
+            text_encoder_3=t5(64),
+            tokenizer_3=t5_tokenizer(),
         )
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from diffusers import (
-    AutoencoderKL,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
@@ -14,7 +13,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from .tiny import _clip, _clip_tokenizer
+from .tiny import clip, clip_tokenizer, vae
 
 # The noise schedule of Stable Diffusion 1.x, 2.x and XL.
 SCHEDULE: dict[str, Any] = {
@@ -23,18 +22,6 @@ SCHEDULE: dict[str, Any] = {
     "beta_schedule": "scaled_linear",
     "num_train_timesteps": 1000,
 }
-
-
-def _vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(4, 4, 4, 4),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=2,
-        layers_per_block=1,
-        sample_size=64,
-    ).eval()
 
 
 def _unet(**config: Any) -> UNet2DConditionModel:
@@ -58,9 +45,9 @@ def tiny_sd(seed: int = 0, *, prediction: str = "epsilon") -> StableDiffusionPip
         torch.manual_seed(seed)
         scheduler = PNDMScheduler(**SCHEDULE, skip_prk_steps=True, steps_offset=1, prediction_type=prediction)
         pipe = StableDiffusionPipeline(
-            vae=_vae(),
-            text_encoder=_clip(False),
-            tokenizer=_clip_tokenizer(),
+            vae=vae(4),
+            text_encoder=clip(False),
+            tokenizer=clip_tokenizer(),
             unet=_unet(cross_attention_dim=32),
             scheduler=scheduler,
             safety_checker=None,
@@ -82,11 +69,11 @@ def tiny_sdxl(seed: int = 0) -> StableDiffusionXLPipeline:
             projection_class_embeddings_input_dim=8 * 6 + 32,
         )
         pipe = StableDiffusionXLPipeline(
-            vae=_vae(),
-            text_encoder=_clip(False),
-            tokenizer=_clip_tokenizer(),
-            text_encoder_2=_clip(True),
-            tokenizer_2=_clip_tokenizer(),
+            vae=vae(4),
+            text_encoder=clip(False),
+            tokenizer=clip_tokenizer(),
+            text_encoder_2=clip(True),
+            tokenizer_2=clip_tokenizer(),
             unet=unet,
             scheduler=EulerDiscreteScheduler(**SCHEDULE, timestep_spacing="leading", steps_offset=1),
             force_zeros_for_empty_prompt=True,

@@ -123,10 +123,19 @@ class Binding(ABC):
         require_switch(high.times, switch)
         return Continuation(high.times, switch, high.timesteps[switch:], high.timesteps, high.steps, high.steps)
 
-    def begin(self, scheduler: Any, course: Continuation) -> None:
-        """Give the scheduler the whole course, standing at the switch; the pipeline may then scale its first input."""
+    def begin(self, scheduler: Any, course: Continuation) -> torch.Tensor:
+        """Give the scheduler the whole course, standing at the switch; the pipeline may then scale its first input.
+
+        Called when the pipeline has set a schedule of its own. Returns what the model is told in the tail.
+        """
+        told = self.told(scheduler, course)
         self.place(scheduler, course)
         at(scheduler, course.switch if course.replayed else 0)
+        return told
+
+    def told(self, scheduler: Any, course: Continuation) -> torch.Tensor:
+        """What the model is told in the tail, by a pipeline that has just set the scheduler's own times."""
+        return course.timesteps
 
     def rewind(self, scheduler: Any, course: Continuation, length: int) -> None:
         """Stand at the beginning of the head. `length`: evaluations of the run it was recorded from.

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import torch
 
 from ....commutator import tail_times
+from . import clock
 from .binding import Binding, Continuation, Move, Timetable
 
 
 class NoiseLevels(Binding):
-    """One evaluation per step at `sigmas[i]`: FlowMatchEuler, Euler, LMS, DPM-Solver++, UniPC, DEIS, SA-Solver."""
+    """One evaluation per step at `sigmas[i]`: Euler, LMS, DPM-Solver++, UniPC, DEIS, SA-Solver."""
 
     def read(self, scheduler: Any) -> Timetable:
         return self._timetable(scheduler, [float(s) for s in scheduler.sigmas])
@@ -39,6 +40,18 @@ class NoiseLevels(Binding):
 
     def _evaluations(self, steps: list[float]) -> list[float]:
         return steps
+
+
+class FlowLevels(NoiseLevels):
+    """FlowMatchEuler, whose pipelines may tell their model the time before the shift of the noise levels."""
+
+    def read(self, scheduler: Any) -> Timetable:
+        clock.shift(scheduler)  # refused before anything is evaluated
+        return super().read(scheduler)
+
+    def told(self, scheduler: Any, course: Continuation) -> torch.Tensor:
+        k = clock.shift(scheduler)
+        return course.timesteps if k is None else clock.timesteps(scheduler, course.tail[:-1], k)
 
 
 class Singlestep(NoiseLevels):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ....commutator import Path, RectifiedFlow
 from ..errors import UnsupportedError
 from .binding import Binding
-from .noise_levels import AncestralMidpoint, Heun, Midpoint, NoiseLevels, Singlestep
+from .noise_levels import AncestralMidpoint, FlowLevels, Heun, Midpoint, NoiseLevels, Singlestep
 from .paths import PREDICTIONS, OpenFlow, TablePath
 from .tables import Consistency, Multistep, Strided, Table
 
@@ -34,19 +34,20 @@ class Entry:
         binding: how its solver takes a schedule. scaled: whether its states are variance preserving (where it does
             not use flow levels).
         draws: whether an instance draws fresh noise in `step` with the pipeline's default arguments.
-        flow: a rectified flow by nature.
+        flow: a rectified flow by nature. ends: whether `sigmas=` given to it hold the end of the run, too.
     """
 
     binding: Callable[[Any, Path], Binding]
     scaled: bool = True
     draws: Callable[[Any], bool] = _never
     flow: bool = False
+    ends: bool = False
 
 
 SCHEDULERS = {
-    "FlowMatchEulerDiscreteScheduler": Entry(NoiseLevels, draws=lambda s: s.config.stochastic_sampling, flow=True),
+    "FlowMatchEulerDiscreteScheduler": Entry(FlowLevels, draws=lambda s: s.config.stochastic_sampling, flow=True),
     "FlowMatchHeunDiscreteScheduler": Entry(Heun, flow=True),
-    "EulerDiscreteScheduler": Entry(NoiseLevels, scaled=False),
+    "EulerDiscreteScheduler": Entry(NoiseLevels, scaled=False, ends=True),
     "EulerAncestralDiscreteScheduler": Entry(NoiseLevels, scaled=False, draws=_always),
     "HeunDiscreteScheduler": Entry(Heun, scaled=False),
     "KDPM2DiscreteScheduler": Entry(Midpoint, scaled=False),
@@ -105,6 +106,11 @@ def binding_of(scheduler: Any) -> Binding:
 def draws(scheduler: Any) -> bool:
     """Whether a supported scheduler draws fresh noise in its steps, with a pipeline's default arguments."""
     return bool(SCHEDULERS[type(scheduler).__name__].draws(scheduler))
+
+
+def steps_of(scheduler: Any, sigmas: Sequence[float]) -> int:
+    """How many steps a supported scheduler makes of the `sigmas=` of a call."""
+    return len(sigmas) - int(SCHEDULERS[type(scheduler).__name__].ends)
 
 
 def settled(component: Any) -> dict[str, Any]:
