@@ -42,9 +42,9 @@ def run(
         _stand_in(pipe.scheduler, loop)
         if memo is not None:
             vars(pipe)["encode_prompt"] = memoised(pipe.encode_prompt, memo)
-        drawn = stack.enter_context(DrawnNoise(noise)) if noise is not None else None
-        if drawn is not None and hasattr(pipe, "prepare_latents"):
-            vars(pipe)["prepare_latents"] = drawn.only_in(pipe.prepare_latents)
+        drawn = None if noise is None else DrawnNoise(noise)
+        if drawn is not None:
+            vars(pipe)["prepare_latents"] = drawn.during(pipe.prepare_latents)
         try:
             return pipe(**call), drawn
         except Stop:

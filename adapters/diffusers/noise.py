@@ -32,8 +32,9 @@ class DrawnNoise(TorchFunctionMode):
     """Answers the first latent-shaped `torch.randn` (three or more dims) with `make(shape)`; later draws are real.
 
     `shape` is the shape that the pipeline asked for, (batch, channels, height, width) in latent cells. With a generator
-    for each image the first request makes all, and those of the other images are answered, too. `only_in` leaves draws
-    outside a function alone: pipelines with control images draw for their encoding before they draw the noise.
+    for each image the first request makes all, and those of the other images are answered, too. It stands
+    in `during` one function only: pipelines with control images draw for their encoding before they draw the noise, and
+    a mode that stays would see, and slow, every operation of the model.
     """
 
     def __init__(self, make: Callable[[tuple[int, ...]], torch.Tensor]) -> None:
@@ -41,25 +42,20 @@ class DrawnNoise(TorchFunctionMode):
         self.make = make
         self.shape: tuple[int, ...] | None = None
         self._parts = Parts()
-        self._open = True
 
-    def only_in(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, the only one whose draws are answered from now on."""
-        self._open = False
+    def during(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, its draws answered."""
 
         @wraps(function)
-        def opened(*args: Any, **kwargs: Any) -> Any:
-            self._open = True
-            try:
+        def answered(*args: Any, **kwargs: Any) -> Any:
+            with self:
                 return function(*args, **kwargs)
-            finally:
-                self._open = False
 
-        return opened
+        return answered
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is torch.randn and self._open and (self.shape is None or self._parts.left):
+        if func is torch.randn and (self.shape is None or self._parts.left):
             shape = _asked(args, kwargs)
             if len(shape) >= 3:
                 self.shape = self.shape or shape

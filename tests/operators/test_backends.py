@@ -36,7 +36,8 @@ from commutant.operators import (
 )
 from commutant.operators.separable import SeparableOperator
 
-BACKENDS = ["torch", "array_api_strict", "jax.numpy", "cupy"]
+# jax compiles every operation for every shape, which takes longer than all others together.
+BACKENDS = ["torch", "array_api_strict", pytest.param("jax.numpy", marks=pytest.mark.slow), "cupy"]
 OPERATORS = [
     StridedSelection(2, 3),
     BlockMean(2),
