@@ -7,9 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from benchmarks.noise_warp import looped  # noqa: E402
-from benchmarks.operators import agree, bytes_moved, timed  # noqa: E402
-from benchmarks.rivals import Case, cases, plain, wavy_flow  # noqa: E402
+from commutant.benchmarks.noise_warp import looped  # noqa: E402
+from commutant.benchmarks.operators import agree, bytes_moved, timed  # noqa: E402
+from commutant.benchmarks.rivals import Case, cases, plain, wavy_flow  # noqa: E402
 from commutant.operators import BlockMean, Warp  # noqa: E402
 
 from ..operators import laws  # noqa: E402

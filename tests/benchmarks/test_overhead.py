@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from benchmarks.overhead import own_seconds
+from commutant.benchmarks.overhead import own_seconds
 from commutant.operators import SpectralCrop
 
 
