@@ -3,23 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arrays import Array, cast, require_floating
-from .blocks import BlockOperator, block_means, spread
-from .config import Config, pair, serialisable, take
+from .blocks import ScaledBlocks, block_means, spread
+from .config import serialisable
 from .shapes import Size
-from .values import whole_pair
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class BlockMean(BlockOperator):
+class BlockMean(ScaledBlocks):
     """Average every sy x sx block.
 
     forward   y[i, j] = 1/(sy sx) sum_{a < sy, b < sx} x[sy i + a, sx j + b]      (..., H, W) -> (..., H/sy, W/sx)
@@ -33,9 +28,6 @@ class BlockMean(BlockOperator):
     """
 
     scale: tuple[int, int]
-
-    def __init__(self, scale: int | tuple[int, int]):
-        object.__setattr__(self, "scale", whole_pair("scale", scale, 1))
 
     @property
     def gain(self) -> float:
@@ -53,15 +45,3 @@ class BlockMean(BlockOperator):
     def _adjoint(self, y: Array, size: Size) -> Array:
         require_floating(self, y)
         return spread(y / (self.scale[0] * self.scale[1]), self.scale)
-
-    def _config(self) -> Config:
-        return {"scale": list(self.scale)}
-
-    @classmethod
-    def _from_config(cls, config: Config, depth: int) -> "Self":
-        (scale,) = take(cls.__name__, config, "scale")
-        return cls(pair("scale", scale, 1))
-
-    def __repr__(self) -> str:
-        sy, sx = self.scale
-        return f"BlockMean({sy if sy == sx else self.scale})"

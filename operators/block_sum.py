@@ -3,24 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .arrays import Array, cast, require_floating
 from .block_mean import BlockMean
-from .blocks import BlockOperator, block_means, spread
-from .config import Config, pair, serialisable, take
+from .blocks import ScaledBlocks, block_means, spread
+from .config import serialisable
 from .shapes import Size
-from .values import whole_pair
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class OrthonormalSum(BlockOperator):
+class OrthonormalSum(ScaledBlocks):
     """Sum every sy x sx block and divide by sqrt(sy sx): the LL band of the orthonormal Haar wavelet, for scale 2.
 
     forward   y[i, j] = 1/sqrt(sy sx) sum_{a < sy, b < sx} x[sy i + a, sx j + b]     (..., H, W) -> (..., H/sy, W/sx)
@@ -35,9 +30,6 @@ class OrthonormalSum(BlockOperator):
     """
 
     scale: tuple[int, int]
-
-    def __init__(self, scale: int | tuple[int, int]):
-        object.__setattr__(self, "scale", whole_pair("scale", scale, 1))
 
     @property
     def gain(self) -> float:
@@ -62,15 +54,3 @@ class OrthonormalSum(BlockOperator):
     @property
     def _root(self) -> float:
         return math.sqrt(self.scale[0] * self.scale[1])
-
-    def _config(self) -> Config:
-        return {"scale": list(self.scale)}
-
-    @classmethod
-    def _from_config(cls, config: Config, depth: int) -> "Self":
-        (scale,) = take(cls.__name__, config, "scale")
-        return cls(pair("scale", scale, 1))
-
-    def __repr__(self) -> str:
-        sy, sx = self.scale
-        return f"OrthonormalSum({sy if sy == sx else self.scale})"

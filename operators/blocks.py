@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .arrays import Array, accumulation_dtype, array_namespace, block_average, cast, is_torch
 from .base import LinearOperator
+from .config import Config, pair, take
 from .shapes import Size, divided, indivisible, multiplied, nearest_divisible
+from .values import whole_pair
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class BlockOperator(LinearOperator):
@@ -27,6 +34,25 @@ class BlockOperator(LinearOperator):
 
     def _in_size(self, size: Size) -> Size:
         return multiplied(size, self.scale)
+
+
+class ScaledBlocks(BlockOperator):
+    """A block operator that is told by its `scale` alone, s or (sy, sx)."""
+
+    def __init__(self, scale: int | tuple[int, int]):
+        object.__setattr__(self, "scale", whole_pair("scale", scale, 1))
+
+    def _config(self) -> Config:
+        return {"scale": list(self.scale)}
+
+    @classmethod
+    def _from_config(cls, config: Config, depth: int) -> Self:
+        (scale,) = take(cls.__name__, config, "scale")
+        return cls(pair("scale", scale, 1))
+
+    def __repr__(self) -> str:
+        sy, sx = self.scale
+        return f"{type(self).__name__}({sy if sy == sx else self.scale})"
 
 
 def block_means(x: Array, scale: Size) -> Array:

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .bases import carried, fourier_basis
+from .bases import fourier_basis
+from .basis_crop import BasisCrop
 from .config import serialisable
-from .target import ResizeOperator
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from .base import LinearOperator
-    from .noise.complement import FreshComplement
 
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class FourierCrop(ResizeOperator):
+class FourierCrop(BasisCrop):
     """Keep the lowest h x w frequencies of an image that repeats: resize to any smaller size without aliasing.
 
     forward   y = sqrt(h w / (H W)) F_h^T (F_H x F_W^T)[:h, :w] F_w        (..., H, W) -> (..., h, w)
@@ -46,26 +36,6 @@ class FourierCrop(ResizeOperator):
     _shape_goes_up = _scale_goes_up = False
     _way_up = "to go up, take SpectralCrop or the transposed of a FourierCrop"
 
-    @classmethod
-    def by(cls, scale: int | Fraction | tuple) -> Self:
-        """The crop to a size `scale` times smaller, for example by(2) or by(Fraction(4, 3))."""
-        return cls(scale=scale)
-
-    @property
-    def gain(self) -> float | None:
-        return None if self.scale is None else 1 / math.sqrt(self.scale[0] * self.scale[1])
-
-    def noise_gain(self, shape: Sequence[int]) -> float:
-        *_, height, width = self.out_shape(shape)
-        return math.sqrt(height * width / (shape[-2] * shape[-1]))
-
-    def noise_partner(self) -> LinearOperator | FreshComplement:  # type: ignore[override]
-        from .noise.complement import FreshComplement
-
-        return FreshComplement(self) if self.gain is None else super().noise_partner()  # type: ignore[return-value]
-
-    def _axis(self, axis: int, length: int) -> np.ndarray:
-        return math.sqrt(self._length(axis, length) / length) * self._isometry(axis, length)
-
-    def _isometry(self, axis: int, length: int) -> np.ndarray:
-        return carried(fourier_basis(length), fourier_basis(self._length(axis, length)))
+    @staticmethod
+    def _basis(length: int) -> np.ndarray:
+        return fourier_basis(length)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .bases import fourier_basis
 from .config import Config, number, serialisable, take
+from .same_size import SameSize
 from .separable import SeparableOperator
-from .shapes import Size
 from .values import real, whole
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class FourierShift(SeparableOperator):
+class FourierShift(SameSize, SeparableOperator):
     """Move an image that repeats by dx pixels to the right and dy down, by any part of a pixel.
 
     forward   y[j] = sum_k X_k exp(2 pi i k (j - d) / n), X the Fourier coefficients, on each axis
@@ -55,10 +55,6 @@ class FourierShift(SeparableOperator):
     def preserves_constants(self) -> bool:
         return True
 
-    @property
-    def keeps_size(self) -> bool:
-        return True
-
     def noise_gain(self, shape: Sequence[int]) -> float | None:
         self.out_shape(shape)
         return None if self._loses(0, shape[-2]) or self._loses(1, shape[-1]) else 1.0
@@ -80,18 +76,6 @@ class FourierShift(SeparableOperator):
         # A whole turn is taken off in advance: the rest of a long way keeps all its digits.
         d = (self.dy, self.dx)[axis] % length
         return fourier_basis(length, d).T @ fourier_basis(length)
-
-    def _fault(self, size: Size) -> str | None:
-        return None if min(size) > 0 else "height and width must be positive"
-
-    def _nearest(self, size: Size) -> tuple[Size, ...]:
-        return ((max(1, size[0]), max(1, size[1])),)
-
-    def _out_size(self, size: Size) -> Size:
-        return size
-
-    def _in_size(self, size: Size) -> Size:
-        return size
 
     def _config(self) -> Config:
         return {"dx": self.dx, "dy": self.dy}

@@ -9,11 +9,11 @@ import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array
-from .base import LinearOperator
+from .same_size import SameSize
 from .shapes import Size
 
 
-class Rearrangement(LinearOperator):
+class Rearrangement(SameSize):
     """A permutation matrix: y[k] = x[p(k)], so that A^T = A^-1, exactly and in any dtype.
 
     Gain 1: white noise stays white, and the noise partner is the operator itself. A new one defines `inverse` and
@@ -33,10 +33,6 @@ class Rearrangement(LinearOperator):
     def preserves_constants(self) -> bool:
         return True
 
-    @property
-    def keeps_size(self) -> bool:
-        return True
-
     def transposed(self, shape: Size | None = None) -> Rearrangement:
         return self.inverse
 
@@ -44,18 +40,6 @@ class Rearrangement(LinearOperator):
         height, width = self.inverse.out_shape(self.out_shape(shape))[-2:]
         taken = self._forward(np.arange(height * width).reshape(height, width)).ravel()
         return sparse.csr_array((np.ones(len(taken)), taken, np.arange(len(taken) + 1)), shape=(len(taken),) * 2)
-
-    def _fault(self, size: Size) -> str | None:
-        return None if min(size) > 0 else "height and width must be positive"
-
-    def _nearest(self, size: Size) -> tuple[Size, ...]:
-        return ((max(size[0], 1), max(size[1], 1)),)
-
-    def _out_size(self, size: Size) -> Size:
-        return size
-
-    def _in_size(self, size: Size) -> Size:
-        return size
 
     def _adjoint(self, y: Array, size: Size) -> Array:
         return self.inverse._forward(y)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array, compiling, require_floating
-from .base import LinearOperator
+from .same_size import SameSize
 from .sampling import Sampling, sampling
 from .shapes import Size
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .noise.split import ConservativeSplit
 
 
-class SampledOperator(LinearOperator):
+class SampledOperator(SameSize):
     """Backward maps: target pixel (i, j) shows the source at (x, y) = (column, row) positions(i, j).
 
     forward   y[i, j] = sum_k w_k x[q_k], q_k the pixels around the position (bilinear) or the closest one (nearest)
@@ -41,10 +41,6 @@ class SampledOperator(LinearOperator):
     def preserves_constants(self) -> bool:
         return self.fill != "zero"
 
-    @property
-    def keeps_size(self) -> bool:
-        return True
-
     def noise_partner(self) -> ConservativeSplit:  # type: ignore[override]
         from .noise.split import ConservativeSplit
 
@@ -65,18 +61,6 @@ class SampledOperator(LinearOperator):
     def _sampling(self, size: Size, tracing: bool = False) -> Sampling:
         """The tables for images of `size`."""
         return _built(self, size) if tracing else _cached(self, size)
-
-    def _fault(self, size: Size) -> str | None:
-        return None if min(size) > 0 else "height and width must be positive"
-
-    def _nearest(self, size: Size) -> tuple[Size, ...]:
-        return ((max(size[0], 1), max(size[1], 1)),)
-
-    def _out_size(self, size: Size) -> Size:
-        return size
-
-    def _in_size(self, size: Size) -> Size:
-        return size
 
     def _forward(self, x: Array) -> Array:
         require_floating(self, x)

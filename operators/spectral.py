@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .bases import carried, cosine_basis
+from .bases import cosine_basis
+from .basis_crop import BasisCrop
 from .config import serialisable
-from .target import ResizeOperator
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from .base import LinearOperator
-    from .noise.complement import FreshComplement
 
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class SpectralCrop(ResizeOperator):
+class SpectralCrop(BasisCrop):
     """Keep the lowest h x w DCT-II coefficients, with zeros for those that are not there: resize without aliasing.
 
     forward   y = sqrt(h w / (H W)) C_h^T crop(C_H x C_W^T) C_w        (..., H, W) -> (..., h, w)
@@ -47,26 +37,6 @@ class SpectralCrop(ResizeOperator):
     _scale_goes_up = False
     _way_up = "to go up, give the target shape"
 
-    @classmethod
-    def by(cls, scale: int | Fraction | tuple) -> Self:
-        """The crop to a size `scale` times smaller, for example by(2) or by(Fraction(4, 3))."""
-        return cls(scale=scale)
-
-    @property
-    def gain(self) -> float | None:
-        return None if self.scale is None else 1 / math.sqrt(self.scale[0] * self.scale[1])
-
-    def noise_gain(self, shape: Sequence[int]) -> float | None:
-        *_, height, width = self.out_shape(shape)
-        return None if height > shape[-2] or width > shape[-1] else math.sqrt(height * width / (shape[-2] * shape[-1]))
-
-    def noise_partner(self) -> LinearOperator | FreshComplement:  # type: ignore[override]
-        from .noise.complement import FreshComplement
-
-        return FreshComplement(self) if self.gain is None else super().noise_partner()  # type: ignore[return-value]
-
-    def _axis(self, axis: int, length: int) -> np.ndarray:
-        return math.sqrt(self._length(axis, length) / length) * self._isometry(axis, length)
-
-    def _isometry(self, axis: int, length: int) -> np.ndarray:
-        return carried(cosine_basis(length), cosine_basis(self._length(axis, length)))
+    @staticmethod
+    def _basis(length: int) -> np.ndarray:
+        return cosine_basis(length)

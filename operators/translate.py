@@ -11,6 +11,7 @@ import numpy as np
 from .arrays import Array, array_namespace, device_of, is_torch, padded
 from .base import LinearOperator
 from .config import Config, serialisable, signed, take, text
+from .same_size import SameSize
 from .shapes import Size
 from .values import choice, whole, whole_cells
 
@@ -25,7 +26,7 @@ PADDING = {"reflect": "reflect", "edge": "replicate", "zero": "constant"}  # as 
 
 @serialisable
 @dataclass(frozen=True, init=False, repr=False)
-class Translate(LinearOperator):
+class Translate(SameSize):
     """Move the image by dx pixels to the right and dy pixels down; what is uncovered is filled.
 
     forward   y[i, j] = x[r(i - dy), r(j - dx)]      (..., H, W) -> (..., H, W)
@@ -56,10 +57,6 @@ class Translate(LinearOperator):
     def preserves_constants(self) -> bool:
         return self.fill != "zero" or self.gain is not None
 
-    @property
-    def keeps_size(self) -> bool:
-        return True
-
     def noise_partner(self) -> LinearOperator | FreshBand:  # type: ignore[override]
         from .noise.band import FreshBand
 
@@ -87,12 +84,6 @@ class Translate(LinearOperator):
 
     def _nearest(self, size: Size) -> tuple[Size, ...]:
         return ((max(size[0], abs(self.dy) + 1), max(size[1], abs(self.dx) + 1)),)
-
-    def _out_size(self, size: Size) -> Size:
-        return size
-
-    def _in_size(self, size: Size) -> Size:
-        return size
 
     def _forward(self, x: Array) -> Array:
         if is_torch(x) and x.dtype.is_floating_point and 0 not in x.shape:
