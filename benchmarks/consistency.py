@@ -49,10 +49,15 @@ class Pairs:
         return [slice(i, min(i + size, len(self.seeds))) for i in range(0, len(self.seeds), size)]
 
 
+def unseen_scenes(count: int) -> list[Any]:
+    """Scenes of the generator that no model was trained on."""
+    first = 10_000_000  # beyond every training scene
+    return [scene_from_seed(first + i) for i in range(count)]
+
+
 def prompts_and_seeds(count: int) -> Pairs:
     """The prompts of `count` scenes of the generator, none of which the model was trained on, each with a seed."""
-    first = 10_000_000  # beyond every training scene
-    scenes = [scene_from_seed(first + i) for i in range(count)]
+    scenes = unseen_scenes(count)
     return Pairs([scene.prompt for scene in scenes], [1000 + i for i in range(count)])
 
 

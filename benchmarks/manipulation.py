@@ -33,13 +33,12 @@ from commutant.commutator import Guidance, Plan
 from commutant.commutator.manipulation import move_step
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.classifier import labels_of, load_classifier
-from commutant.integrations.scenes.compose import scene_from_seed
 from commutant.integrations.scenes.evaluate import found
 from commutant.operators import Affine, Flip, LinearOperator, Translate, Warp
 
 from . import metrics
+from .consistency import unseen_scenes
 
-FIRST = 10_000_000  # of the prompts' scenes, beyond every training scene
 COLUMNS = ("movement", "how", "cost", "psnr", "sharpness", "new", "found")
 
 
@@ -159,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pipe = load_scenes()
     pipe.set_progress_bar_config(disable=True)
     call = dict(SCENES_CALL_DEFAULTS, num_inference_steps=options.steps)
-    scenes = [scene_from_seed(FIRST + i) for i in range(options.pairs)]
+    scenes = unseen_scenes(options.pairs)
     with torch.autocast("cpu", torch.bfloat16, enabled=options.autocast):
         finals, images, lines, whole = run(pipe, call, scenes, at, options)
     text = markdown(lines, options, at)

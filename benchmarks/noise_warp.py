@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import argparse
 import platform
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from commutant.operators import Warp
 
+from .operators import seconds
 from .rivals import wavy_flow
 
 CHANNELS = 4
@@ -58,13 +58,6 @@ def looped(noise: np.ndarray, flow: np.ndarray, rng: np.random.Generator) -> np.
     return (total / np.sqrt(share)).reshape(noise.shape)
 
 
-def seconds(call: Callable[[], object], times: int = 1) -> float:
-    began = time.perf_counter()
-    for _ in range(times):
-        call()
-    return (time.perf_counter() - began) / times
-
-
 def measured(size: int, rounds: int, loop: bool) -> tuple[float, float, float]:
     """(our seconds, the loop's, their ratio) at size x size; medians over rounds, nan for a loop that is left out."""
     flow = wavy_flow((size, size))
@@ -75,7 +68,7 @@ def measured(size: int, rounds: int, loop: bool) -> tuple[float, float, float]:
     ours, loops = [], []
     for _ in range(rounds):
         ours.append(seconds(lambda: partner(noise, rng), 5))
-        loops.append(seconds(lambda: looped(noise, flow, rng)) if loop else float("nan"))
+        loops.append(seconds(lambda: looped(noise, flow, rng), 1) if loop else float("nan"))
     return float(np.median(ours)), float(np.median(loops)), float(np.median(np.divide(loops, ours)))
 
 

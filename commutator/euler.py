@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from .fields import Field
+from .guidance import Guidance
 from .manipulation import Manipulation
 from .motion import Motion
 from .path import Path
@@ -72,7 +73,8 @@ def move(
     manipulation: Manipulation, path: Path, field: Field, noise: Array, times: Sequence[float], seeds: Sequence[int]
 ) -> Array:
     """The end state of a run from `noise` that is moved as `manipulation` says; raises ValueError as that does."""
-    recorded = _recorded(manipulation.switch, path, field, noise, times)
+    plan = Plan(switch=manipulation.switch, guidance=Guidance("defect", 1, 1.0))  # its head ends with that answer
+    recorded, _, _, _ = drive(head(plan, times, Query(noise, times[0])), path, field, times)
     _, _, latent, _ = drive(manipulation.moved(path, recorded, seeds), path, field, times[manipulation.switch :])
     return latent
 
@@ -93,18 +95,6 @@ def trajectory(path: Path, field: Field, x: Array, times: Sequence[float]) -> li
         x = euler_step(path, path.output(field.denoised(x, t), x, t), x, t, t_next)
         states.append(x)
     return states
-
-
-def _recorded(switch: int, path: Path, field: Field, noise: Array, times: Sequence[float]) -> Head:
-    """A head with the answer at the switch."""
-    x, states, outputs = noise, [], []
-    for i, t in enumerate(times[: switch + 1]):
-        output = path.output(field.denoised(x, t), x, t)
-        outputs.append(output)
-        if i < switch:
-            states.append(x)
-            x = euler_step(path, output, x, t, times[i + 1])
-    return Head(tuple(times), switch, tuple(states), tuple(outputs), x)
 
 
 def replay(transport: Transport | Motion, path: Path, recorded: Head) -> Array:

@@ -9,6 +9,8 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from array_api_compat import array_namespace, device
+
 from ..operators import LinearOperator
 from .guidance import Guidance
 from .guiding import guided, guided_times
@@ -67,8 +69,6 @@ class Manipulation:
 
     def _seen(self, like: Any) -> Any:
         """The operator's coverage beside `like`: guidance has nothing to say about what came into view."""
-        from array_api_compat import array_namespace, device
-
         seen = self.operator.coverage(like.shape)
         return array_namespace(like).asarray(seen, dtype=like.dtype, device=device(like))
 

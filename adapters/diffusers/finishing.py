@@ -15,7 +15,7 @@ from ..sheet import Cost, Final, Preview
 from .cache_support import described
 from .call import run
 from .loops import FinishLoop
-from .request import restored
+from .request import restored_all
 
 HEADER = {"model": str, "prompt": str, "size": list, "steps": int, "evaluations": int, "switch": int, "rng_device": str}
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -61,8 +61,7 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
     first, count = tapes[0], len(tapes)
     loop = FinishLoop(*tapes_as_batch(tapes), **remembered(previews))
     call = merged([p.call for p in previews])
-    generators = [restored(t.rng, t.header["rng_device"]) for t in tapes if t.rng is not None]
-    call["generator"] = generators[0] if count == 1 else generators
+    call["generator"] = generators_of(tapes)
     if output_type is not None:
         call["output_type"] = output_type
     out, _ = run(pipe, denoiser, call, loop)
@@ -93,6 +92,11 @@ def prompt_hash(call: Mapping[str, Any]) -> str:
     other = ("height", "width", "generator", "output_type")
     plain = {k: v for k, v in call.items() if k not in other and not k.startswith("callback_on_step_end")}
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=lambda v: type(v).__name__).encode()).hexdigest()
+
+
+def generators_of(tapes: Sequence[Tape]) -> Any:
+    """Fresh generators in the states that the tapes recorded, all on one kind of device."""
+    return restored_all([t.rng for t in tapes if t.rng is not None], tapes[0].header["rng_device"])
 
 
 def tapes_as_batch(tapes: Sequence[Tape]) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, int]:

@@ -14,7 +14,7 @@ from ..sheet import Cost, Preview
 from .cache_support import described
 from .caches import Kept, size
 from .call import run
-from .callbacks import for_head, for_tail
+from .callbacks import for_head
 from .errors import InterruptedByUser, UnsupportedError
 from .families import family_of
 from .finishing import prompt_hash
@@ -23,7 +23,8 @@ from .loops import HeadLoop, ProbeLoop
 from .noise import FreshNoise
 from .quirks import Settings
 from .request import Request
-from .schedulers import MINIMUM_STEPS, Binding, binding_of
+from .schedulers import Binding, binding_of
+from .tail_call import run_tail
 from .tail_loop import Course, TailLoop
 
 
@@ -109,32 +110,16 @@ class Maker:
         return Kept.of(memory)
 
     def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
-        def noise(shape: tuple[int, ...]) -> torch.Tensor:
-            first = loop.first_state()
-            if shape[1:] != tuple(first.shape[1:]):
-                raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
-            return first
-
-        # The noise is the loop's; generators are for what else a pipeline draws, the same for an image in any batch.
         call = self.request.batch(indices, height=height, width=width, generator=self.request.generators(indices))
-        if "sigmas" in call:
-            call["sigmas"] = None
-        call["num_inference_steps"] = max(MINIMUM_STEPS, len(loop.evaluations))
-        call |= for_tail(self.request.call, loop, loop.head.switch)
         settings = self._settings(height, width)
-        call |= settings.call
-        out, _ = run(
+        return run_tail(
             self.pipe,
             self.request.family.denoiser,
-            call,
+            {**call, **settings.call},
             loop,
             memo=self.memo,
-            noise=noise,
             attributes=settings.attributes,
         )
-        if not loop.complete:
-            raise InterruptedByUser
-        return out[0]
 
     def _settings(self, height: int, width: int) -> Settings:
         """What the pipeline needs at the low resolution; at the user's own, the call is the user's."""

@@ -200,14 +200,17 @@ class Previewer:
         for preview in previews:
             check_tape(preview, model, getattr(self.pipe, family.denoiser))
             check_draws(self.pipe.scheduler, preview.call)
+        memo: dict[Any, Any] = {}
         moves = [Move.of(operator, p.tape.header["steps"], at, guidance, seed) for p in previews]
-        layouts = [self._layout_of(preview) for preview in previews]
-        for preview, move, layout in zip(previews, moves, layouts):
-            move.on(layout, preview.tape.header, binding)  # refused before any of them is made
+        layouts = [self._layout_of(preview, memo) for preview in previews]
+        # All of them first: refused before any is made.
+        moved = [m.on(layout, p.tape.header, binding) for m, layout, p in zip(moves, layouts, previews)]
         with _bar("transforms", len(previews), progress) as bar:
             for start in range(0, len(previews), batch_size):
                 part = previews[start : start + batch_size]
-                finals += move_batch(self.pipe, family.denoiser, part, moves[start], layouts[start], output_type)
+                finals += move_batch(
+                    self.pipe, family.denoiser, part, moved[start], moves[start].seed, layouts[start], memo, output_type
+                )
                 bar.update(len(part))
         return finals
 
@@ -220,10 +223,10 @@ class Previewer:
                 f"of it at once, so its members could not be finished singly; use {name}=1"
             )
 
-    def _layout_of(self, preview: Preview) -> Layout:
+    def _layout_of(self, preview: Preview, memo: dict[Any, Any]) -> Layout:
         key = size_of(preview.call)
         if key not in self._layouts:
-            self._layouts[key] = probed_layout(self.pipe, preview.call)
+            self._layouts[key] = probed_layout(self.pipe, preview.call, memo)
         return self._layouts[key]
 
 

@@ -75,8 +75,13 @@ class Request:
 
     def generators(self, indices: Sequence[int]) -> Any:
         """Fresh generators in the recorded states: a list for several images, one for one."""
-        made = [restored(self.rng[i], self.rng_device) for i in indices]
-        return made[0] if len(made) == 1 else made
+        return restored_all([self.rng[i] for i in indices], self.rng_device)
+
+
+def restored_all(states: Sequence[torch.Tensor], device: str) -> Any:
+    """Generators in recorded states, as a pipeline takes them: a list for several images, one for one."""
+    made = [restored(state, device) for state in states]
+    return made[0] if len(made) == 1 else made
 
 
 def restored(state: torch.Tensor, device: str) -> torch.Generator:

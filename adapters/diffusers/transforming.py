@@ -7,21 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ...commutator import Guidance, Manipulation
 from ...commutator.manipulation import move_guidance, move_step
 from ...operators import LinearOperator, ShapeError
 from ..sheet import Cost, Final, Preview
 from .call import run
-from .callbacks import for_tail
 from .errors import InterruptedByUser, UnsupportedError
-from .finishing import merged, remembered, tapes_as_batch
+from .finishing import generators_of, merged, remembered, tapes_as_batch
 from .layout import Layout
 from .loops import RetraceLoop
 from .making import collated
-from .request import restored
-from .schedulers import MINIMUM_STEPS, Binding, binding_of, draws
+from .schedulers import Binding, binding_of, draws
+from .tail_call import run_tail
 from .tail_loop import Course, TailLoop
 
 
@@ -89,33 +86,42 @@ def check_draws(scheduler: Any, call: Mapping[str, Any]) -> None:
 
 
 def move_batch(
-    pipe: Any, denoiser: str, previews: Sequence[Preview], move: Move, layout: Layout, output_type: str | None
+    pipe: Any,
+    denoiser: str,
+    previews: Sequence[Preview],
+    manipulation: Manipulation,
+    seed: int,
+    layout: Layout,
+    memo: dict[Any, Any],
+    output_type: str | None,
 ) -> list[Final]:
-    """Some previews' images, moved, in one batch.
+    """Some previews' images, moved, in one batch; `memo` holds encoded prompts.
 
     Raises ValueError for previews that cannot share a call; TapeError as `RetraceLoop` does.
     """
     began = time.perf_counter()
-    batch = tapes_as_batch([p.tape for p in previews])
-    call, count, header = merged([p.call for p in previews]), len(previews), previews[0].tape.header
+    tapes = [p.tape for p in previews]
+    call, count, header = merged([p.call for p in previews]), len(previews), tapes[0].header
     binding = binding_of(pipe.scheduler)
-    manipulation = move.on(layout, header, binding)
 
     retrace = RetraceLoop(
-        *batch,
+        *tapes_as_batch(tapes),
         until=manipulation.switch,
         reference=manipulation.needs_reference,
         binding=binding,
         **remembered(previews),
     )
-    run(pipe, denoiser, call | {"generator": _generators(previews), "output_type": "latent"}, retrace)
+    run(pipe, denoiser, call | {"generator": generators_of(tapes), "output_type": "latent"}, retrace, memo=memo)
     if retrace.head is None or retrace.timetable is None:
         raise InterruptedByUser
     head = collated([retrace.head], layout)
-    seeds = [move.seed if p.seed is None else _joined(move.seed, p.seed) for p in previews]
+    seeds = [seed if p.seed is None else _joined(seed, p.seed) for p in previews]
     course = Course.of_manipulation(manipulation, head, seeds, binding, retrace.timetable)
     tail = TailLoop(course, head, layout, retrace.head.state.dtype)
-    images = _continued(pipe, denoiser, call | {"generator": _generators(previews)}, tail, output_type)
+    call["generator"] = generators_of(tapes)
+    if output_type is not None:
+        call["output_type"] = output_type
+    images = run_tail(pipe, denoiser, call, tail, memo=memo)
 
     high = round((retrace.gate.rows + tail.gate.rows) / count)
     per_evaluation = tail.gate.rows / len(tail.evaluations) / count
@@ -124,27 +130,6 @@ def move_batch(
         high, 0, round(header["evaluations"] * per_evaluation), seconds, 0.0, (time.perf_counter() - began) / count
     )
     return [Final(image, cost) for image in images]
-
-
-def _continued(pipe: Any, denoiser: str, call: Mapping[str, Any], loop: TailLoop, output_type: str | None) -> Any:
-    def noise(shape: tuple[int, ...]) -> torch.Tensor:
-        return loop.first_state()
-
-    steps = max(MINIMUM_STEPS, len(loop.evaluations))
-    changes: dict[str, Any] = {"num_inference_steps": steps, **for_tail(call, loop, loop.head.switch)}
-    if "sigmas" in call:
-        changes["sigmas"] = None
-    if output_type is not None:
-        changes["output_type"] = output_type
-    out, _ = run(pipe, denoiser, {**call, **changes}, loop, noise=noise)
-    if not loop.complete:
-        raise InterruptedByUser
-    return out[0]
-
-
-def _generators(previews: Sequence[Preview]) -> Any:
-    made = [restored(p.tape.rng, p.tape.header["rng_device"]) for p in previews if p.tape.rng is not None]
-    return made[0] if len(made) == 1 else made
 
 
 def _joined(seed: int, image: int) -> int:

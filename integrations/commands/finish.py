@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
-from .picking import add_picking, picked_seeds, previewer_of
+from .picking import add_picking, one_by_one, picked_seeds, previewer_of
 
 
 def add(commands: Any) -> None:
@@ -33,25 +32,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def complete(folder: Any, previewer: Any, seeds: list[int], *, shown_path: str, quiet: bool = False) -> int:
     """Finish seeds one by one, each on disk as soon as it is ready; returns the exit code."""
-    from ..views import write_views
     from ..wording import seconds
 
-    done = 0
-    try:
-        for seed in seeds:
-            (final,) = previewer.resume([folder.load(seed)])
-            path = folder.add_final(seed, final.image, final.cost)
-            done += 1
-            if not quiet:
-                saved = final.cost.full - final.cost.high
-                made = f"{final.cost.high} evaluations, {saved} from the tape, {seconds(final.cost.seconds)}"
-                print(f"{path}  ({made})", flush=True)
-    except KeyboardInterrupt:
-        print(f"commutant: stopped after {done} of {len(seeds)} finals; they are in {shown_path}", file=sys.stderr)
-        return 130
-    finally:
-        write_views(folder, shown_path)
-    return 0
+    def make(seed: int) -> str:
+        (final,) = previewer.resume([folder.load(seed)])
+        path = folder.add_final(seed, final.image, final.cost)
+        saved = final.cost.full - final.cost.high
+        made = f"{final.cost.high} evaluations, {saved} from the tape, {seconds(final.cost.seconds)}"
+        return "" if quiet else f"{path}  ({made})"
+
+    return one_by_one(folder, seeds, make, what=" finals", shown_path=shown_path)
 
 
 def _unfinished(folder: Any, seeds: list[int], quiet: bool) -> list[int]:

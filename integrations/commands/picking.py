@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import Refusal
@@ -52,6 +54,28 @@ def previewer_of(folder: Any, arguments: argparse.Namespace, seeds: list[int]) -
     if previewer.fingerprint != made_with.fingerprint:
         raise Refusal(f"{model.title} is not the model of this sheet: its weights or configuration differ")
     return previewer
+
+
+def one_by_one(folder: Any, seeds: list[int], make: Callable[[int], str], *, what: str, shown_path: str) -> int:
+    """Make something of each seed, on disk as soon as it is ready; returns the exit code.
+
+    `make(seed)` keeps the result and returns the line to print, or "". `what` names the results after a Ctrl-C.
+    """
+    from ..views import write_views
+
+    done = 0
+    try:
+        for seed in seeds:
+            line = make(seed)
+            done += 1
+            if line:
+                print(line, flush=True)
+    except KeyboardInterrupt:
+        print(f"commutant: stopped after {done} of {len(seeds)}{what}; they are in {shown_path}", file=sys.stderr)
+        return 130
+    finally:
+        write_views(folder, shown_path)
+    return 0
 
 
 def _previewer(pipe: Any) -> Any:

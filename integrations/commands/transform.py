@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
 from ..errors import Refusal
 from . import values
-from .picking import add_picking, picked_seeds, previewer_of
+from .picking import add_picking, one_by_one, picked_seeds, previewer_of
 
 LARGEST_FLOW = 512 * 2**20  # bytes
 
@@ -69,24 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _make(
     folder: Any, previewer: Any, seeds: list[int], operator: Any, how: str, at: int, arguments: argparse.Namespace
 ) -> int:
-    from ..views import write_views
     from ..wording import seconds
 
-    done = 0
-    try:
-        for seed in seeds:
-            (moved,) = previewer.moved([folder.load(seed)], operator, at=at, seed=arguments.noise_seed)
-            path = folder.add_moved(seed, moved.image, how, at, arguments.noise_seed, moved.cost)
-            done += 1
-            if not arguments.quiet:
-                made = f"{moved.cost.high} of {moved.cost.full} evaluations, {seconds(moved.cost.seconds)}"
-                print(f"{path}  ({how}; {made})", flush=True)
-    except KeyboardInterrupt:
-        print(f"commutant: stopped after {done} of {len(seeds)}; they are in {arguments.sheet}", file=sys.stderr)
-        return 130
-    finally:
-        write_views(folder, arguments.sheet)
-    return 0
+    def make(seed: int) -> str:
+        (moved,) = previewer.moved([folder.load(seed)], operator, at=at, seed=arguments.noise_seed)
+        path = folder.add_moved(seed, moved.image, how, at, arguments.noise_seed, moved.cost)
+        made = f"{moved.cost.high} of {moved.cost.full} evaluations, {seconds(moved.cost.seconds)}"
+        return "" if arguments.quiet else f"{path}  ({how}; {made})"
+
+    return one_by_one(folder, seeds, make, what="", shown_path=arguments.sheet)
 
 
 def _operator(arguments: argparse.Namespace, size: tuple[int, int]) -> tuple[Any, str]:
