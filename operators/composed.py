@@ -71,9 +71,10 @@ class Composed(LinearOperator):
         self.out_shape(shape)
         seen = np.ones(size)
         for factor, at in self._stages(size):
-            # What a factor makes of a half-seen pixel: its own weights, as far as they are an average.
-            carried = np.clip(factor(seen), 0.0, 1.0) if factor.preserves_constants else factor.coverage(at)
-            seen = np.minimum(carried, factor.coverage(at))
+            # How much of what a pixel is made of was seen before, by the factor's own weights.
+            whole = factor(np.ones(at))
+            carried = np.divide(factor(seen), whole, out=np.zeros_like(whole), where=np.abs(whole) > 1e-12)
+            seen = np.minimum(np.clip(carried, 0.0, 1.0), factor.coverage(at))
         return seen
 
     def on_cells(self, pixels: int) -> LinearOperator:

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from laws import partition
 
-from commutant.operators import BlockMean, Composed, LinearOperator, Scaled, SpectralCrop, StridedSelection, Whitened
+from commutant.operators import (
+    BlockMean,
+    Composed,
+    LinearOperator,
+    OrthonormalSum,
+    Scaled,
+    SpectralCrop,
+    StridedSelection,
+    Translate,
+    Whitened,
+)
 
 counts = st.tuples(st.integers(1, 4), st.integers(1, 4))
 values = st.integers(0, 2**32 - 1).map(np.random.default_rng)
@@ -233,3 +243,13 @@ def test_constructors_refuse(build, error, message):
 def test_the_contract_is_abstract():
     with pytest.raises(TypeError):
         LinearOperator()
+
+
+@pytest.mark.parametrize("fill", ["reflect", "edge", "zero"])
+def test_what_one_factor_made_up_stays_unseen_under_the_next(fill):
+    back = Translate(-3, 0, fill) @ Translate(3, 0, fill)
+    assert np.array_equal(back.coverage((4, 8)), np.tile([1.0] * 5 + [0.0] * 3, (4, 1)))
+    further = Translate(1, 0, fill) @ Translate(3, 0, fill)
+    assert np.array_equal(further.coverage((4, 8)), np.tile([0.0] * 4 + [1.0] * 4, (4, 1)))
+    halved = OrthonormalSum((1, 2)) @ Translate(3, 0, fill)  # a factor that does not keep constants carries it on
+    assert np.allclose(halved.coverage((4, 8))[0], [0.0, 0.5, 1.0, 1.0])
