@@ -24,7 +24,7 @@ from .motion import Motion
 from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExploding, VariancePreserving
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
-from .preview import evaluation_times, evaluations_on, head, tail
+from .preview import evaluation_times, evaluations_on, head, shown, tail
 from .report import CommutatorReport, measure, measure_each
 from .requests import Advance, Enter, Evaluate, Head, Query
 from .schedule import tail_times
@@ -77,6 +77,7 @@ __all__ = [
     "measure_each",
     "preset",
     "sample_norm",
+    "shown",
     "signed_rank",
     "stationary_commutator",
     "tail",

@@ -16,7 +16,7 @@ from .manipulation import Manipulation
 from .motion import Motion
 from .path import Path
 from .plan import Plan
-from .preview import head, tail
+from .preview import head, shown, tail
 from .requests import Advance, Conversation, Enter, Evaluate, Head, Query
 from .schedule import tail_times
 from .transport import Transport
@@ -55,6 +55,10 @@ def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[
     Raises ValueError for another number of steps than that, and as `Plan`, `Transport.of` and `tail_times` do.
     """
     recorded, high, lows = record(plan, path, field, noise, times)
+    if plan.tail == 0:
+        return Result(
+            shown(path, recorded), recorded, high, 0, Transport.of(plan.operators()[0], path, noise.shape, plan.time)
+        )
     _, low, latent, transport = drive(tail(plan, path, recorded), path, field, lows)
     assert isinstance(transport, Transport), "a tail always enters low resolution"
     return Result(latent, recorded, high, low, transport)
@@ -64,9 +68,10 @@ def record(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[f
     """The head of `plan`: (its record, its evaluations, the times of the tail); raises ValueError as `preview`."""
     if plan.head_steps is not None and len(times) != plan.head_steps + 1:
         raise ValueError(f"the plan's head runs on {plan.head_steps} steps, got a schedule of {len(times) - 1}")
-    recorded, evaluations, _, _ = drive(head(plan, times, Query(noise, times[0])), path, field, times)
+    recorded, evaluations, _, _ = drive(head(plan, path, times, Query(noise, times[0])), path, field, times)
     transport = Transport.of(plan.operators()[0], path, noise.shape, plan.time)
-    return recorded, evaluations, tail_times(transport, times, plan.switch, plan.tail)
+    lows = [] if plan.tail == 0 else tail_times(transport, times, recorded.switch, plan.tail)
+    return recorded, evaluations, lows
 
 
 def move(
@@ -74,7 +79,7 @@ def move(
 ) -> Array:
     """The end state of a run from `noise` that is moved as `manipulation` says; raises ValueError as that does."""
     plan = Plan(switch=manipulation.switch, guidance=Guidance("defect", 1, 1.0))  # its head ends with that answer
-    recorded, _, _, _ = drive(head(plan, times, Query(noise, times[0])), path, field, times)
+    recorded, _, _, _ = drive(head(plan, path, times, Query(noise, times[0])), path, field, times)
     _, _, latent, _ = drive(manipulation.moved(path, recorded, seeds), path, field, times[manipulation.switch :])
     return latent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from .extrapolation import Extrapolation
 from .guidance import Guidance
 from .motion import Motion
 from .path import Path
@@ -29,20 +30,32 @@ def guided(
     y: Array,
     output: Array,
     seen: Array | float = 1.0,
+    order: int = 1,
 ) -> Generator[Request, Any, None]:
     """The steps from the transported state `y`, where the model answered `output`, to the end of `times`.
 
-    `seen` scales the guidance where the transported head knows nothing: (height, width), from 0 to 1.
+    `seen` scales the guidance where the transported head knows nothing: (height, width), from 0 to 1. `order` is that
+    of the steps (`extrapolation.py`).
     """
     yield Enter(transport)
+    step = Extrapolation(path, order, _history(order, path, recorded, transport))
     correct = _corrections(guidance, path, recorded, transport, path.denoised(output, y, times[0]), seen)
     t = times[0]
     for i, t_next in enumerate(times[1:]):
         y, output = yield from correct(i, y, t, output)
-        query = yield Advance(y, output)
+        query = yield Advance(y, step(output, y, t, t_next))
         if i + 2 < len(times):
             y, t = query.x, t_next
             output = yield Evaluate(y, t)
+
+
+def _history(order: int, path: Path, recorded: Head, transport: Transport | Motion) -> tuple[Array, float] | None:
+    """The head's last answer before the switch as the tail sees it: (denoised, time)."""
+    last = recorded.switch - 1
+    if order == 1 or last < 0:
+        return None
+    denoised = path.denoised(recorded.outputs[last], recorded.states[last], recorded.times[last])
+    return transport.operator(denoised), transport.moved(recorded.times[last])
 
 
 Corrector = Callable[[int, Array, float, Array], Generator[Request, Any, tuple[Array, Array]]]

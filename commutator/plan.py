@@ -27,12 +27,17 @@ class Plan:
             schedule, so that a finish continues it. `switch` counts steps of whichever schedule the head runs on.
         operator: "strided", "mean" or "spectral".
         scale: high over low resolution, above 1 and at most 64; an integer for "strided" and "mean", for "spectral" any
-            fraction whose denominator is at most 64.
+            fraction whose denominator is at most 64. 1 with `tail=0`.
         selection: for "strided", which phase of each block: "first", "random" (per sample, from `selection_seed`),
             "argmin" or "argmax" of the commutator norm, per sample.
         time: "matched", or "same" to stay at the high-resolution times.
-        tail: number of low-resolution steps; None keeps one per remaining step.
+        tail: number of low-resolution steps; None keeps one per remaining step. 0 makes the preview without a low
+            resolution: it shows the denoised prediction at the switch (`Plan.shown`, `Plan.fewer`).
         guidance: corrections after the switch, or None.
+        order: 2 gives first-order samplers (Euler, DDIM) the accuracy of DPM-Solver++(2M) in the steps that are the
+            preview's own, those of the tail and of a coarse head (`extrapolation.py`).
+        settle: a threshold, or None. The head ends as soon as the denoised prediction moves less than this from one
+            evaluation to the next (relative to its norm; `settling.py`), and at `switch` at the latest.
 
     Raises:
         ValueError: for values outside these, naming the field.
@@ -48,9 +53,11 @@ class Plan:
     time: str = "matched"
     tail: int | None = None
     guidance: Guidance | None = None
+    order: int = 1
+    settle: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", _scale(self.scale))
+        object.__setattr__(self, "scale", _scale(self.scale, 1 if self.tail == 0 else None))
         if self.operator not in OPERATORS:
             raise ValueError(f"operator must be one of {OPERATORS}, got {self.operator!r}")
         if self.operator != "spectral" and self.scale.denominator != 1:
@@ -65,8 +72,16 @@ class Plan:
             raise ValueError(f"time must be 'matched' or 'same', got {self.time!r}")
         if self.switch < 0:
             raise ValueError(f"switch must not be negative, got {self.switch}")
-        if self.tail is not None and self.tail < 1:
-            raise ValueError(f"tail must have at least one step, got {self.tail}")
+        if self.tail is not None and self.tail < 0:
+            raise ValueError(f"tail must not be negative, got {self.tail}")
+        if self.tail == 0 and (self.operator, self.selection, self.guidance) != ("strided", "first", None):
+            raise ValueError(
+                "tail=0 has no low resolution, so no operator and no guidance: use Plan.shown or Plan.fewer"
+            )
+        if self.order not in (1, 2):
+            raise ValueError(f"order must be 1 or 2, got {self.order!r}")
+        if self.settle is not None and not 0 < self.settle < 1:
+            raise ValueError(f"settle must lie between 0 and 1, got {self.settle!r}")
         if self.head_steps is not None and self.head_steps <= self.switch:
             raise ValueError(f"head_steps must exceed the switch step {self.switch}, got {self.head_steps}")
         if self.guidance is not None and self.guidance.reference == "head" and self.switch == 0:
@@ -78,12 +93,27 @@ class Plan:
         by_norm = self.operator == "strided" and self.selection in ("argmin", "argmax")
         guided = self.guidance is not None and self.guidance.reference == "switch"
         split = self.time == "same" and self.operator != "strided" and self.switch > 0
-        return by_norm or guided or split
+        return by_norm or guided or split or self.tail == 0
 
     @property
     def high_evaluations(self) -> int:
-        """Guided high-resolution evaluations per preview."""
+        """Guided high-resolution evaluations per preview; with `settle`, the most that there can be."""
         return self.switch + int(self.needs_reference)
+
+    @classmethod
+    def shown(cls, switch: int, name: str = "shown", **changes: Any) -> Plan:
+        """What a live preview shows: the denoised prediction at step `switch` of the final's own run, decoded."""
+        return cls(name, switch, operator="strided", scale=Fraction(1), tail=0, **changes)
+
+    @classmethod
+    def fewer(cls, steps: int, name: str = "fewer", **changes: Any) -> Plan:
+        """The whole image in `steps` high-resolution steps: the last denoised prediction of a coarse head."""
+        return cls.shown(steps - 1, name, head_steps=steps, **changes)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a finish continues the recorded head: a coarse head is of no use to it."""
+        return self.head_steps is None and self.high_evaluations > 0
 
     def operators(self) -> tuple[LinearOperator, ...]:
         """The candidate operators, in selection order."""
@@ -109,16 +139,18 @@ class Plan:
         """A plan from untrusted JSON values. ValueError names what is missing, unknown or out of range."""
         fields = {f.name for f in dataclasses.fields(cls)}
         values = _exactly("a plan", data, fields)
-        whole = {"switch": False, "selection_seed": False, "head_steps": True, "tail": True}
+        whole = {"switch": False, "selection_seed": False, "head_steps": True, "tail": True, "order": False}
         for key, optional in whole.items():
             if not (type(values[key]) is int or (optional and values[key] is None)):
                 raise ValueError(f"plan field {key!r} must be a whole number, got {values[key]!r}")
         for key in ("name", "operator", "selection", "time", "scale"):
             if not isinstance(values[key], str):
                 raise ValueError(f"plan field {key!r} must be a string, got {values[key]!r}")
+        if values["settle"] is not None and type(values["settle"]) not in (int, float):
+            raise ValueError(f"plan field 'settle' must be a number, got {values['settle']!r}")
         if values["guidance"] is not None:
             values["guidance"] = _guidance(values["guidance"])
-        values["scale"] = _written_scale(values["scale"])
+        values["scale"] = _written_scale(values["scale"], 1 if values["tail"] == 0 else None)
         return cls(**values)
 
 
@@ -141,7 +173,8 @@ def _guidance(data: Any) -> Guidance:
     return Guidance(**values)
 
 
-def _scale(value: Any) -> Fraction:
+def _scale(value: Any, only: int | None = None) -> Fraction:
+    """A scale above 1, or the only one there may be."""
     try:
         scale = Fraction(value)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
@@ -149,13 +182,16 @@ def _scale(value: Any) -> Fraction:
     near = scale.limit_denominator(64)
     if abs(near - scale) > Fraction(1, 10**6):  # rounding a float such as 4 / 3 is meant; moving the size is not
         raise ValueError(f"scale must have a denominator of at most 64, got {value!r}")
-    if not 1 < near <= 64:
+    if only is not None:
+        if near != only:
+            raise ValueError(f"a preview without low-resolution steps (tail=0) has scale {only}, got {value!r}")
+    elif not 1 < near <= 64:
         raise ValueError(f"scale must be above 1 and at most 64 (high over low resolution), got {value!r}")
     return near
 
 
-def _written_scale(text: str) -> Fraction:
+def _written_scale(text: str, only: int | None) -> Fraction:
     """A scale from a file: digits only, and few, since Fraction("1e999999999") would compute all of them."""
     if not re.fullmatch(r"[0-9]{1,4}(/[0-9]{1,4})?", text):
         raise ValueError(f"plan field 'scale' must be a fraction like '2' or '4/3', got {text!r:.80}")
-    return _scale(text)
+    return _scale(text, only)

@@ -2,7 +2,7 @@
 
 Two generators describe a preview completely; an adapter only answers their requests (`requests.py`) with the user's own
 model and sampler. `head` runs at high resolution and returns a `Head`; `tail` runs at low resolution and returns
-nothing: it ends with the last `Advance`.
+nothing: it ends with the last `Advance`. A plan with `tail=0` has a head only, and `shown` reads the preview off it.
 """
 
 from __future__ import annotations
@@ -14,29 +14,37 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from .condition import sample_norm
+from .extrapolation import Extrapolation
 from .guiding import guided, guided_times
 from .path import Path
 from .plan import Plan
 from .requests import Advance, Evaluate, Head, Query, Request
 from .schedule import require_switch, tail_times
+from .settling import Settling
 from .transport import PerSample, Transport
 
 Array = Any
 
 
-def head(plan: Plan, times: Sequence[float], query: Query) -> Generator[Request, Any, Head]:
+def head(plan: Plan, path: Path, times: Sequence[float], query: Query) -> Generator[Request, Any, Head]:
     """Run the high-resolution part of `plan`, starting from the sampler's first query.
 
-    Raises ValueError, before any evaluation, when the schedule has no step left after the switch.
+    The switch of the returned `Head` is the plan's, or an earlier step where a head that is to settle did. Raises
+    ValueError, before any evaluation, when the schedule has no step left after the switch.
     """
     require_switch(times, plan.switch)
+    # A head on the final's own schedule takes the final's own steps, whatever the order of the preview's.
+    step = Extrapolation(path, plan.order if plan.head_steps is not None else 1)
+    settling = Settling(plan.settle, path)
     states: list[Array] = []
     outputs: list[Array] = []
-    for _ in range(plan.switch):
+    for i in range(plan.switch):
         output = yield Evaluate(query.x, query.t)
-        states.append(query.x)
         outputs.append(output)
-        query = yield Advance(query.x, output)
+        if settling.settled(output, query.x, query.t):
+            return Head(tuple(times), i, tuple(states), tuple(outputs), query.x)
+        states.append(query.x)
+        query = yield Advance(query.x, step(output, query.x, query.t, times[i + 1]))
     if plan.needs_reference:
         outputs.append((yield Evaluate(query.x, query.t)))
     return Head(tuple(times), plan.switch, tuple(states), tuple(outputs), query.x)
@@ -47,6 +55,8 @@ def evaluation_times(plan: Plan, path: Path, times: Sequence[float], gain: float
 
     Known before the first of them: a pipeline that walks a fixed list of times can have every evaluation on it.
     """
+    if plan.tail == 0:
+        return []
     lows = tail_times(Transport(plan.operators()[0], path, gain, plan.time), times, plan.switch, plan.tail)
     return evaluations_on(plan, lows)
 
@@ -65,13 +75,25 @@ def tail(plan: Plan, path: Path, recorded: Head, lows: Sequence[float] | None = 
     """
     shape = tuple(recorded.state.shape)
     t_high = recorded.times[recorded.switch]
+    if plan.tail == 0:
+        raise ValueError("a plan with tail=0 has no low resolution: its preview is shown(path, head)")
     transport, output = yield from _select(plan, path, recorded, shape, t_high)
     if lows is None:
         lows = tail_times(transport, recorded.times, recorded.switch, plan.tail)
     y = _switched(transport, path, recorded, t_high)
     if output is None:
         output = yield Evaluate(y, lows[0])
-    yield from guided(plan.guidance, path, recorded, transport, lows, y, output)
+    yield from guided(plan.guidance, path, recorded, transport, lows, y, output, order=plan.order)
+
+
+def shown(path: Path, recorded: Head) -> Array:
+    """The preview of a plan with `tail=0`, at high resolution: the denoised prediction at the switch.
+
+    Raises ValueError where the head does not end with an evaluation there.
+    """
+    if recorded.reference is None:
+        raise ValueError("the head holds no answer at the switch to show")
+    return path.denoised(recorded.reference, recorded.state, recorded.times[recorded.switch])
 
 
 def _switched(transport: Transport, path: Path, recorded: Head, t: float) -> Array:

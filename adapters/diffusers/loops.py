@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ...commutator import Evaluate, Head, Plan, Query, TapeError, Transport
+from ...commutator import Advance, Evaluate, Head, Plan, Query, TapeError, Transport
 from ...commutator import head as head_of
 from ...commutator.schedule import require_switch
 from .caches import Caches, Kept, Memory
@@ -66,9 +66,18 @@ class HeadLoop(Loop):
     Args:
         plan: counted in steps, as the user counts them; `self.plan` counts evaluations.
         gain: the operator's noise gain.
+        known: (outputs, first noise) that are on tape already: those are not evaluated again.
+
+    Raises TapeError when the run does not start from the noise that the known outputs belong to.
     """
 
-    def __init__(self, plan: Plan, binding: Binding, gain: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        binding: Binding,
+        gain: float,
+        known: tuple[Sequence[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.plan = binding.in_evaluations(plan)
         self.head: Head | None = None
@@ -78,7 +87,8 @@ class HeadLoop(Loop):
         self._asked, self._binding, self._gain = plan, binding, gain
         self._timetable: Timetable | None = None
         self._conversation: Any = None
-        self.gate.skip = self.plan.high_evaluations == 0
+        self._known, self._noise = known or ((), None)
+        self._gate()
 
     @property
     def recorded(self) -> Head:
@@ -95,27 +105,42 @@ class HeadLoop(Loop):
     def scheduled(self, scheduler: Any) -> None:
         self._timetable = self._binding.read(scheduler)
         plan = self._asked
+        if plan.tail == 0:
+            return
         move = Transport(plan.operators()[0], self._binding.path, self._gain, plan.time)
         self._binding.carried(self.timetable, move, plan.switch, plan.tail)  # refused before anything is evaluated
 
+    @property
+    def evaluated(self) -> int:
+        """How many answers the model was asked for."""
+        return max(0, len(self.recorded.outputs) - len(self._known))
+
+    def _gate(self) -> None:
+        self.gate.skip = self.index < len(self._known) or self.index >= self.plan.high_evaluations
+
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         query = Query(sample, self.timetable.times[self.index])
+        if self.index == 0 and self._noise is not None:
+            same_tensor(sample, self._noise, "the initial noise")
+        if self.index < len(self._known):
+            output = self._known[self.index].to(output.device)
         try:
             if self._conversation is None:
-                self._conversation = head_of(self.plan, self.timetable.times, query)
+                self._conversation = head_of(self.plan, self._binding.path, self.timetable.times, query)
                 request = next(self._conversation)
             else:
                 request = self._conversation.send(query)
             assert isinstance(request, Evaluate), "a head evaluates every state it is asked about"
             request = self._conversation.send(output)
+            assert isinstance(request, Advance), "a head steps on with every answer but the last"
         except StopIteration as done:
             self.head = done.value
             self.memory = self.caches.taken()
             raise Stop from None
         self.index += 1
-        self.gate.skip = self.index >= self.plan.high_evaluations
+        self._gate()
         with StepNoise() as noise:
-            following = real(output, timestep, sample)
+            following = real(request.output, timestep, sample)
         self.noises.append(noise.drawn())
         return following
 
@@ -160,13 +185,15 @@ class FinishLoop(Loop):
     def check(self, sample: torch.Tensor) -> None:
         """TapeError unless the run is where the tape says it was."""
         if self.index == 0:
-            self._same(sample, self.noise, "the initial noise")
+            same_tensor(sample, self.noise, "the initial noise")
         if self.index == self.switch and self.outputs:
-            self._same(sample, self.state, "the state at the switch")
+            same_tensor(sample, self.state, "the state at the switch")
 
-    def _same(self, sample: torch.Tensor, recorded: torch.Tensor, what: str) -> None:
-        if sample.dtype != recorded.dtype or not torch.equal(sample, recorded.to(sample.device)):
-            raise TapeError(f"{what} differs from the tape: it was recorded with other settings, or by another version")
+
+def same_tensor(sample: torch.Tensor, recorded: torch.Tensor, what: str) -> None:
+    """TapeError unless the run's tensor is the recorded one, bit for bit."""
+    if sample.dtype != recorded.dtype or not torch.equal(sample, recorded.to(sample.device)):
+        raise TapeError(f"{what} differs from the tape: it was recorded with other settings, or by another version")
 
 
 class RetraceLoop(FinishLoop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ...commutator import Head, Plan, Tape, Transport
+from ...commutator import Head, Plan, Tape, Transport, shown
 from ..sheet import Cost, Preview
 from .cache_support import described
 from .caches import Kept, size
@@ -17,15 +18,35 @@ from .call import run
 from .callbacks import for_head
 from .errors import InterruptedByUser, UnsupportedError
 from .families import family_of
-from .finishing import prompt_hash
+from .finishing import prompt_hash, tapes_as_batch
+from .gate import Gate
 from .layout import Layout, positions
 from .loops import HeadLoop, ProbeLoop
 from .noise import FreshNoise
 from .quirks import Settings
 from .request import Request
-from .schedulers import Binding, binding_of
+from .schedulers import MINIMUM_STEPS, Binding, binding_of
+from .showing import ShowLoop
 from .tail_call import run_tail
 from .tail_loop import Course, TailLoop
+
+
+@dataclass(frozen=True)
+class _Head:
+    """A recorded head of some of the request's images, with their generators as it left them."""
+
+    indices: Sequence[int]
+    loop: HeadLoop
+    generator: Any
+
+
+@dataclass(frozen=True)
+class _Low:
+    """Decoded previews of one call, its gate, and its guided low-resolution evaluations."""
+
+    images: Sequence[Any]
+    gate: Gate
+    evaluations: int
 
 
 @dataclass
@@ -36,6 +57,7 @@ class Maker:
         layouts: found layouts by `size_of` their call; may be shared between requests to the same pipeline.
         model: the pipeline's fingerprint, for the tapes. memo: encoded prompts, shared by all calls of the request.
         cache_bytes: how much host memory is left for what the transformer's cache remembers of the heads.
+        known: earlier previews of the same images, whose recorded evaluations are not made again.
     """
 
     pipe: Any
@@ -46,6 +68,7 @@ class Maker:
     layouts: dict[tuple[int, ...], Layout]
     cache_bytes: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)
+    known: Sequence[Preview] | None = None
 
     def previews(self, indices: Sequence[int]) -> list[Preview]:
         """The previews of some of the request's images, their tails evaluated together.
@@ -53,50 +76,105 @@ class Maker:
         Raises InterruptedByUser when a callback stopped the pipeline before they were ready.
         """
         began = time.perf_counter()
-        request, plan = self.request, self.plan
-        low_height, low_width = int(request.height / plan.scale), int(request.width / plan.scale)
-        high, low = self._layout(request.height, request.width), self._layout(low_height, low_width)
         binding = binding_of(self.pipe.scheduler)
-        gain = _fitting_gain(plan, high, low, binding)
+        gain = self._gain(binding)
+        count, per_call = len(indices), self.head_batch_size
+        parts = [indices[at : at + per_call] for at in range(0, count, per_call)]
+        heads = [self._head(part, binding, gain) for part in parts]
+        caches = [self._kept(made.loop) for made in heads]
+        images: dict[int, Any] = {}
+        lows: dict[int, _Low] = {}
+        for together in _by_switch(heads):
+            of_these = [i for made in together for i in made.indices]
+            low = self._low(of_these, together, binding, gain)
+            images |= dict(zip(of_these, low.images))
+            lows |= dict.fromkeys(of_these, low)
 
-        parts = [indices[at : at + self.head_batch_size] for at in range(0, len(indices), self.head_batch_size)]
-        generators = [request.generators(part) for part in parts]
-        loops = [self._head(part, g, binding, gain) for part, g in zip(parts, generators)]
-        heads = [loop.recorded for loop in loops]
-        caches = [self._kept(loop) for loop in loops]
-        joined = collated(heads, high)
-        fresh = FreshNoise(_collated_noise(loops, high), high.packed, high.spatial, generators)
-        course = Course.of_plan(plan, joined, gain, binding, loops[0].timetable)
-        tail = TailLoop(course, joined, low, heads[0].state.dtype, fresh)
-        images = self._tail(indices, tail, low_height, low_width)
-
-        evaluations = binding.evaluations(request.steps)
-        cost = _cost(loops, tail, evaluations, len(indices), time.perf_counter() - began)
-        alone = [(head, b) for head, part in zip(heads, parts) for b in range(len(part))]
+        evaluations = binding.evaluations(self.request.steps)
+        seconds = (time.perf_counter() - began) / count
         return [
             Preview(
                 index,
-                request.seeds[index],
-                images[position],
-                self._tape(index, *alone[position], evaluations),
-                request.batch([index]),
-                cost,
-                plan,
-                caches[position // self.head_batch_size],
+                self.request.seeds[index],
+                images[index],
+                self._tape(index, made.loop.recorded, b, evaluations),
+                self.request.batch([index]),
+                self._cost(index, made, lows[index], evaluations, seconds),
+                self.plan,
+                cache,
             )
-            for position, index in enumerate(indices)
+            for made, cache in zip(heads, caches)
+            for b, index in enumerate(made.indices)
         ]
 
-    def _head(self, indices: Sequence[int], generator: Any, binding: Binding, gain: float) -> HeadLoop:
-        loop = HeadLoop(self.plan, binding, gain)
+    @property
+    def _low_size(self) -> tuple[int, int]:
+        """(height, width) of the previews in pixels."""
+        return int(self.request.height / self.plan.scale), int(self.request.width / self.plan.scale)
+
+    def _gain(self, binding: Binding) -> float:
+        high, low = self._layout(self.request.height, self.request.width), self._layout(*self._low_size)
+        return _fitting_gain(self.plan, high, low, binding)
+
+    def _head(self, indices: Sequence[int], binding: Binding, gain: float) -> _Head:
+        generator = self.request.generators(indices)
         call = self.request.batch(indices, generator=generator, output_type="latent")
+        known = None
         if self.plan.head_steps is not None:
             call["num_inference_steps"] = self.plan.head_steps
+        elif self.known is not None:
+            outputs, noise, _, _ = tapes_as_batch([self.known[i].tape for i in indices])
+            known = outputs[: self.plan.high_evaluations], noise
+        loop = HeadLoop(self.plan, binding, gain, known)
         call |= for_head(self.request.call)
         run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
         if loop.head is None:
             raise InterruptedByUser
-        return loop
+        return _Head(indices, loop, generator)
+
+    def _low(self, indices: Sequence[int], heads: Sequence[_Head], binding: Binding, gain: float) -> _Low:
+        """The decoded previews of heads with one switch."""
+        high = self._layout(self.request.height, self.request.width)
+        loops = [made.loop for made in heads]
+        joined, dtype = collated([loop.recorded for loop in loops], high), loops[0].recorded.state.dtype
+        if self.plan.tail == 0:
+            show = ShowLoop(high.solver(shown(binding.path, joined), dtype))
+            return _Low(self._shown(indices, show), show.gate, 0)
+        low = self._layout(*self._low_size)
+        fresh = FreshNoise(_collated_noise(loops, high), high.packed, high.spatial, [made.generator for made in heads])
+        plan = self.plan
+        if plan.settle is not None:  # the tail is that of a plan which switches where this head did
+            plan = dataclasses.replace(plan, switch=joined.switch, settle=None)
+        course = Course.of_plan(plan, joined, gain, binding, loops[0].timetable)
+        tail = TailLoop(course, joined, low, dtype, fresh)
+        return _Low(self._tail(indices, tail, *self._low_size), tail.gate, len(tail.evaluations))
+
+    def _shown(self, indices: Sequence[int], loop: ShowLoop) -> Any:
+        call = self.request.batch(indices, generator=self.request.generators(indices))
+        call |= {"num_inference_steps": MINIMUM_STEPS, "callback_on_step_end": None}
+        if "sigmas" in call:
+            call["sigmas"] = None
+        out, _ = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
+        return out[0]
+
+    def _cost(self, index: int, made: _Head, low: _Low, evaluations: int, seconds: float) -> Cost:
+        """One preview's equal share of what its calls cost; `evaluations` are those of a plain run."""
+        count, together, gate = len(made.indices), len(low.images), made.loop.gate
+        if self.known is not None:
+            full = self.known[index].cost.full
+        else:
+            # Rows per guided evaluation, read off whichever resolution was evaluated.
+            evaluated = made.loop.evaluated
+            rows = gate.rows / evaluated / count if evaluated else low.gate.rows / low.evaluations / together
+            full = round(evaluations * rows)
+        return Cost(
+            high=round(gate.rows / count),
+            low=round(low.gate.rows / together),
+            full=full,
+            high_seconds=gate.seconds / count,
+            low_seconds=low.gate.seconds / together,
+            seconds=seconds,
+        )
 
     def _kept(self, loop: HeadLoop) -> Kept | None:
         """What the cache remembers after a head, where a finish can use it and there is room."""
@@ -192,19 +270,12 @@ def probed_layout(
     return layout
 
 
-def _cost(loops: Sequence[HeadLoop], tail: TailLoop, evaluations: int, count: int, seconds: float) -> Cost:
-    """One preview's equal share of what its batch cost; `evaluations` are those of a plain run."""
-    high = sum(loop.gate.rows for loop in loops)
-    # Rows per guided evaluation of all `count` images, read off whichever resolution was evaluated.
-    rows = high / loops[0].plan.high_evaluations if high else tail.gate.rows / len(tail.evaluations)
-    return Cost(
-        high=round(high / count),
-        low=round(tail.gate.rows / count),
-        full=round(evaluations * rows / count),
-        high_seconds=sum(loop.gate.seconds for loop in loops) / count,
-        low_seconds=tail.gate.seconds / count,
-        seconds=seconds / count,
-    )
+def _by_switch(heads: Sequence[_Head]) -> list[list[_Head]]:
+    """Heads whose tails can share a call: those that ended at the same step."""
+    groups: dict[int, list[_Head]] = {}
+    for made in heads:
+        groups.setdefault(made.loop.recorded.switch, []).append(made)
+    return list(groups.values())
 
 
 def _fitting_gain(plan: Plan, high: Layout, low: Layout, binding: Binding) -> float:

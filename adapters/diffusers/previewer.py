@@ -16,7 +16,7 @@ from .fingerprint import fingerprint
 from .finishing import check_tape, finish_batch
 from .layout import Layout
 from .making import Maker, probed_layout, size_of
-from .request import Request, checked
+from .request import Request, check_size, checked
 from .schedulers import binding_of
 from .transforming import Move, check_draws, move_batch
 
@@ -96,11 +96,37 @@ class Previewer:
             raise ValueError(f"the plan has scale {plan.scale}; give plan.replaced(scale=...) instead of scale={scale}")
         request = checked(self.pipe, prompt, seeds, generator, wanted, call)
         the_plan = plan if isinstance(plan, Plan) else preset(plan, request.steps, wanted)
-        _check_plan(the_plan, request)
-        sheet = Sheet(the_plan, self.fingerprint)
+        _check_plan(the_plan, request, self.pipe)
+        yield from self._made(request, the_plan, progress)
+
+    def again(self, previews: Sequence[Preview], plan: Plan | str, *, progress: bool = False) -> Sheet:
+        """Previews of the same images by another plan. What their tapes hold is not evaluated again.
+
+        Args:
+            previews: of one request, in any number: they differ in prompt and seed only.
+            plan: a `Plan` or the name of a preset. One with `head_steps` has a head of its own and evaluates all of it.
+
+        The costs returned count what was evaluated here. Raises as `finish` and `stream` do.
+        """
+        family, model = family_of(self.pipe), self.fingerprint
+        for preview in previews:
+            check_tape(preview, model, getattr(self.pipe, family.denoiser))
+        request = Request.of_previews(self.pipe, previews)
+        scale = previews[0].plan.scale if previews[0].plan.scale > 1 else 2
+        the_plan = plan if isinstance(plan, Plan) else preset(plan, request.steps, scale)
+        check_size(family.size_unit(self.pipe), the_plan.scale, request.height, request.width, type(self.pipe).__name__)
+        _check_plan(the_plan, request, self.pipe)
+        *_, sheet = self._made(request, the_plan, progress, previews)
+        return sheet
+
+    def _made(
+        self, request: Request, plan: Plan, progress: bool, known: Sequence[Preview] | None = None
+    ) -> Iterator[Sheet]:
+        sheet = Sheet(plan, self.fingerprint)
         self._check_batch(request.family, self.head_batch_size, "head_batch_size")
-        heads, room = self.head_batch_size, self.cache_bytes
-        maker = Maker(self.pipe, request, the_plan, sheet.model, heads, self._layouts, room)
+        maker = Maker(
+            self.pipe, request, plan, sheet.model, self.head_batch_size, self._layouts, self.cache_bytes, known=known
+        )
         count = len(request.prompts)
         with _bar("previews", count, progress) as bar:
             for start in range(0, count, self.batch_size):
@@ -230,10 +256,22 @@ class Previewer:
         return self._layouts[key]
 
 
-def _check_plan(plan: Plan, request: Request) -> None:
+def _check_plan(plan: Plan, request: Request, pipe: Any) -> None:
     """ValueError where plan and request do not fit."""
     if plan.head_steps is not None and request.call.get("sigmas") is not None:
         raise UnsupportedError("a coarse head (head_steps) makes its own schedule; leave out sigmas=")
+    binding = binding_of(pipe.scheduler)
+    if plan.order == 2 and not binding.first_order:
+        raise UnsupportedError(
+            f"order=2 is for first-order samplers without fresh noise (Euler, DDIM); {binding.name} has an order "
+            "of its own: use order=1"
+        )
+    if plan.settle is not None and binding.evaluation(1) != 1:
+        raise UnsupportedError(
+            f"settle watches samplers with one evaluation per step; {binding.name} has more: give a fixed switch"
+        )
+    if plan.settle is not None and cache_config(getattr(pipe, request.family.denoiser)) is not None:
+        raise UnsupportedError("settle watches answers, which a cache repeats: give a fixed switch, or disable_cache()")
     limit = plan.head_steps or request.steps
     if plan.switch >= limit:
         raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..sheet import Preview
 from .errors import UnsupportedError
 from .families import Family, family_of
 from .schedulers import steps_of
@@ -58,6 +59,31 @@ class Request:
     width: int
     steps: int
 
+    @classmethod
+    def of_previews(cls, pipe: Any, previews: Sequence[Preview]) -> Request:
+        """The request that these previews were made of. ValueError for previews of several requests."""
+        first = previews[0]
+        calls = [{k: v for k, v in p.call.items() if k not in ("prompt", "height", "width")} for p in previews]
+        sizes = {(p.call["height"], p.call["width"], p.tape.header["steps"]) for p in previews}
+        same = all(
+            call.keys() == calls[0].keys() and all(v is calls[0][k] or _equal(v, calls[0][k]) for k, v in call.items())
+            for call in calls
+        )
+        if len(sizes) != 1 or not same:
+            raise ValueError("previews made again together must come of one request: only prompt and seed may differ")
+        height, width, steps = sizes.pop()
+        return cls(
+            family_of(pipe),
+            calls[0],
+            [p.call.get("prompt") for p in previews],
+            [p.seed for p in previews],
+            [p.tape.rng for p in previews if p.tape.rng is not None],
+            first.tape.header["rng_device"],
+            height,
+            width,
+            steps,
+        )
+
     def batch(self, indices: Sequence[int], **changes: Any) -> dict[str, Any]:
         """Arguments of one plain call that makes the images `indices` together (without a generator)."""
         count = len(indices)
@@ -76,6 +102,12 @@ class Request:
     def generators(self, indices: Sequence[int]) -> Any:
         """Fresh generators in the recorded states: a list for several images, one for one."""
         return restored_all([self.rng[i] for i in indices], self.rng_device)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and torch.equal(a, b)
+    return bool(a == b)
 
 
 def restored_all(states: Sequence[torch.Tensor], device: str) -> Any:

@@ -84,7 +84,7 @@ def test_a_switch_too_late_is_refused_before_any_evaluation():
         with pytest.raises(ValueError, match="switch step"):
             euler.preview(Plan(switch=switch), RectifiedFlow(), field, normal(0, 1, 1, SIDE, SIDE), shifted(5))
         with pytest.raises(ValueError, match="switch step"):
-            next(head(Plan(switch=switch), shifted(5), Query(normal(0, 1, 1, 4, 4), 1.0)))
+            next(head(Plan(switch=switch), RectifiedFlow(), shifted(5), Query(normal(0, 1, 1, 4, 4), 1.0)))
     assert field.asked == []
 
 

@@ -55,7 +55,7 @@ def normal(seed: int, *shape: int) -> np.ndarray:
 def recorded(path: Any, times: list[float], switch: int, noise: Any, answers: Any) -> Head:
     """A head of Euler steps whose model answers with the denoised predictions `answers[i]`, whatever it is asked."""
     plan = Plan(switch=switch)
-    conversation = head(plan, times, Query(noise, times[0]))
+    conversation = head(plan, path, times, Query(noise, times[0]))
     next(conversation)
     x = noise
     for i in range(switch):

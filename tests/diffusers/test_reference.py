@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer
-from commutant.commutator import Guidance, RectifiedFlow, euler, preset
+from commutant.commutator import Guidance, Plan, RectifiedFlow, euler, preset
 
 from .conftest import PROMPT, Case
 
@@ -17,6 +17,15 @@ GUIDED = {
     "lagged": Guidance("lagged", 2, 0.1),
     "anchor": Guidance("anchor", 2, 0.5, "linear", "head"),
     "defect": Guidance("defect", 2, 0.5),
+}
+
+
+OTHERS = {
+    "second-order": preset("matched", 8).replaced(tail=4, order=2),
+    "coarse-second-order": preset("matched", 8).replaced(head_steps=5, switch=3, tail=3, order=2),
+    "shown": Plan.shown(3),
+    "fewer": Plan.fewer(5),
+    "fewer-second-order": Plan.fewer(5, order=2),
 }
 
 
@@ -65,11 +74,15 @@ def unpacked(latent: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return x.reshape(b, 4, height // 8, width // 8)
 
 
-@pytest.mark.parametrize("name", ["paper", "matched", "naive", "direct", "random", "pooled-same-time", *GUIDED])
+@pytest.mark.parametrize(
+    "name", ["paper", "matched", "naive", "direct", "random", "pooled-same-time", *GUIDED, *OTHERS]
+)
 def test_previews_equal_the_reference(flux: Case, name: str) -> None:
     steps = 8
     if name in GUIDED:
         plan = preset("matched", steps).replaced(guidance=GUIDED[name], tail=3)
+    elif name in OTHERS:
+        plan = OTHERS[name]
     elif name == "random":
         plan = preset("naive", steps).replaced(selection="random", selection_seed=5)
     elif name == "pooled-same-time":
@@ -80,7 +93,8 @@ def test_previews_equal_the_reference(flux: Case, name: str) -> None:
     sheet = Previewer(flux.pipe, batch_size=2).preview(
         PROMPT, seeds=[1, 2], plan=plan, progress=False, output_type="latent", **call
     )
-    got = unpacked(torch.stack([item.image for item in sheet]), 32, 48)
+    size = (64, 96) if plan.tail == 0 else (32, 48)
+    got = unpacked(torch.stack([item.image for item in sheet]), *size)
 
     result = euler.preview(plan, PATH, FluxField(flux), noise_of(flux, [1, 2]), sheet[0].tape.times)
     torch.testing.assert_close(got, result.latent, rtol=1e-3, atol=2e-4)

@@ -22,6 +22,7 @@ from ....commutator.schedule import require_switch
 from ..errors import UnsupportedError
 
 Move = Transport | Motion
+FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler", "DDIMScheduler")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Binding(ABC):
         self.name = type(scheduler).__name__
         self.config = scheduler.config
         self.train = int(scheduler.config.num_train_timesteps)
+        # One answer a step, no memory, no fresh noise: Euler and DDIM.
+        self.first_order = self.name in FIRST_ORDER and not scheduler.config.get("stochastic_sampling", False)
         self.levels: np.ndarray | None = None  # the noise-to-signal ratio of each timestep the model was trained on
         if path.name != "rectified-flow":
             self.levels = levels(scheduler.alphas_cumprod)
