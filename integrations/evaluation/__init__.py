@@ -10,6 +10,7 @@ from .frontier import Point, pareto, plot_frontier
 from .fsim import fsim
 from .gmsd import gmsd
 from .haarpsi import haarpsi
+from .learned import learned
 from .phase_congruency import phase_congruency
 from .pictures import Picture, area_reduced, array
 from .piqe import piqe
@@ -34,6 +35,7 @@ __all__ = [
     "fsim",
     "gmsd",
     "haarpsi",
+    "learned",
     "mean_interval",
     "metrics",
     "ms_ssim",
