@@ -31,9 +31,9 @@ import torch
 from PIL import Image
 
 from commutant.adapters.diffusers import Previewer
+from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 
-from . import metrics
 from .consistency import batched, difference, prompts_and_seeds
 
 COLUMNS = ("row", "speedup", "cpu", "psnr", "haarpsi", "sharpness", "own")

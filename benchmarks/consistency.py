@@ -26,10 +26,10 @@ from PIL import Image
 
 from commutant.adapters.diffusers import Previewer
 from commutant.commutator import Plan
+from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.compose import scene_from_seed
 
-from . import metrics
 from .rows import Row, rows
 
 COLUMNS = ("plan", "cost", "speedup", "psnr", "haarpsi", "sharpness")
@@ -150,11 +150,8 @@ def scores(made: Made, pairs: Pairs, size: tuple[int, int]) -> dict[str, np.ndar
 
 def difference(a: np.ndarray, b: np.ndarray) -> str:
     """Mean of a - b with a paired 95% bootstrap interval."""
-    rng = np.random.default_rng(0)
-    d = a - b
-    means = rng.choice(d, (4000, len(d))).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{d.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+    found = metrics.paired_interval(a, b, np.random.default_rng(0))
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,12 +31,12 @@ from PIL import Image
 from commutant.adapters.diffusers import Previewer
 from commutant.commutator import Guidance, Plan
 from commutant.commutator.manipulation import move_step
+from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.classifier import labels_of, load_classifier
 from commutant.integrations.scenes.evaluate import found
 from commutant.operators import Affine, Flip, LinearOperator, Translate, Warp
 
-from . import metrics
 from .consistency import unseen_scenes
 
 COLUMNS = ("movement", "how", "cost", "psnr", "sharpness", "new", "found")

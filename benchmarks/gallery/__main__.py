@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 
-from .. import metrics
 from ..consistency import prompts_and_seeds
 from . import index, pages
 from .commutators import measure
