@@ -1,0 +1,47 @@
+"""What a table says in words: paired comparisons with intervals and tests, and who is on the frontier."""
+
+from __future__ import annotations
+
+from commutant.integrations.evaluation.registry import METRICS
+from commutant.integrations.evaluation.summary import Summary
+
+# (a, b): a minus b.
+QUESTIONS = {
+    "main": [
+        ("matched (default)", "paper"),
+        ("matched (default)", "matched without guidance"),
+        ("matched (default)", "matched, strided selection instead"),
+        ("paper", "paper without guidance"),
+        ("paper without guidance", "naive strided at t_D"),
+        ("HR in 8 steps, order 2", "HR in 8 steps"),
+    ],
+    "ablation": [
+        ("selection: argmin", "selection: first"),
+        ("selection: argmin", "selection: random"),
+        ("selection: argmin", "selection: argmax"),
+        ("argmin, m = 5, alpha = 0.04", "selection: argmin"),
+        ("argmin, m = 5, alpha = 0.01", "selection: argmin"),
+    ],
+    "sweep": [("order 2", "default"), ("block mean", "default"), ("same time", "default")],
+}
+ASKED = ("psnr", "haarpsi", "flip", "sharpness")
+
+
+def findings(summary: Summary, table: str) -> str:
+    """Markdown: differences in every metric asked for, then the frontier."""
+    heads = [METRICS[m].title for m in ASKED]
+    out = ["| difference (95% paired bootstrap; p of Wilcoxon's test) | " + " | ".join(heads) + " |"]
+    out += ["|---|" + "---|" * len(heads)]
+    for a, b in QUESTIONS[table]:
+        cells = []
+        for metric in ASKED:
+            found = summary.against(a, b, metric)
+            d = found.difference
+            cells.append(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}], p = {found.test.p_value:.1g}")
+        out.append(f"| {a} - {b} | " + " | ".join(cells) + " |")
+    for metric in ("psnr", "haarpsi", "flip"):
+        names = ", ".join(
+            f"{p.name} ({p.cost:.3f}: {METRICS[metric].shown(p.quality)})" for p in summary.frontier(metric)
+        )
+        out += ["", f"Frontier by {METRICS[metric].title}: {names}."]
+    return "\n".join(out) + "\n"

@@ -1,0 +1,135 @@
+"""A comparison from beginning to end, into a folder: scores, tables, the frontier plot and the picture strip."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from ..errors import Refusal
+from .contest import REFERENCE, Contest, Pair
+from .entries import Entry
+from .frontier import plot_frontier
+from .ledger import Ledger
+from .registry import METRICS
+from .strips import strip
+from .summary import Summary, markdown_table, workflow_table, write_csv
+from .timing import speedups
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is compared on what.
+
+    Attributes:
+        call: of the plain final; height, width and num_inference_steps among its arguments.
+        timed: how many of the pairs are also timed by the clock (none: no column of speed-ups).
+        metrics: names. command: what reproduces it, for the tables' heads.
+    """
+
+    call: Mapping[str, Any]
+    entries: Sequence[Entry]
+    pairs: Sequence[Pair]
+    metrics: Sequence[str] = tuple(METRICS)
+    timed: int = 0
+    command: str = "commutant compare"
+
+
+def run(previewer: Any, setting: Setting, folder: Path, told: Callable[[str], None]) -> Summary:
+    """Compare, or go on comparing, and write everything anew. `told` hears one line a batch of pairs.
+
+    Raises:
+        Refusal: the folder holds another comparison. UnsupportedError: an entry that the model's pipeline refuses.
+    """
+    call, names = dict(setting.call), [entry.name for entry in setting.entries]
+    ledger = Ledger(folder, names, setting.metrics)
+    record = _Record.read(folder / "run.json")
+    size = (call["width"] // 2, call["height"] // 2)
+    contest = Contest(previewer, call, setting.entries, size, [METRICS[m] for m in setting.metrics])
+    width = previewer.batch_size
+    for at in range(ledger.complete(), len(setting.pairs), width):
+        ledger.add(contest.run(setting.pairs[at : at + width], at))
+        record.ratio = contest.seconds.ratio or record.ratio
+        record.write(folder / "run.json")
+        told(f"{min(at + width, len(setting.pairs))} of {len(setting.pairs)} pairs")
+    if record.ratio is None:
+        raise Refusal(f"{folder / 'run.json'} is gone and nothing was left to run: the cost ratio r is not known")
+    if setting.timed and not record.speedups:
+        told("timing")
+        record.speedups = speedups(previewer, call, setting.entries, setting.pairs[: setting.timed])
+        record.write(folder / "run.json")
+    summary = Summary(ledger, setting.entries, record.ratio, call["num_inference_steps"])
+    write(summary, record, setting, ledger, folder)
+    return summary
+
+
+@dataclass
+class _Record:
+    """What the run measured of the machine: r, and speed-ups by entry."""
+
+    ratio: float | None = None
+    speedups: dict[str, float] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> _Record:
+        if not path.exists():
+            return cls()
+        try:
+            data = json.loads(path.read_text())
+            speedups = data["speedups"] and {str(k): float(v) for k, v in data["speedups"].items()}
+            return cls(None if data["ratio"] is None else float(data["ratio"]), speedups)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise Refusal(f"{path} is not what a comparison wrote; remove it or give another folder") from None
+
+    def write(self, path: Path) -> None:
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps({"ratio": self.ratio, "speedups": self.speedups}, indent=1) + "\n")
+        part.replace(path)
+
+
+def write(summary: Summary, record: _Record, setting: Setting, ledger: Ledger, folder: Path) -> None:
+    """Tables as markdown and CSV, the frontier of HaarPSI and PSNR, and the strip of the first pairs."""
+    lines = summary.lines(record.speedups)
+    head = circumstances(summary, setting)
+    (folder / "table.md").write_text(f"{head}\n\n{markdown_table(lines, summary.metrics)}")
+    (folder / "workflow.md").write_text(f"{head}\n\n{workflow_table(lines)}")
+    write_csv(lines, summary.metrics, folder / "table.csv")
+    for metric in ("haarpsi", "psnr"):
+        if metric in summary.metrics:
+            title = f"{METRICS[metric].title} of previews against their finals, {summary.pairs} pairs"
+            plot_frontier(
+                summary.points(metric), folder / f"frontier-{metric}.png", quality=METRICS[metric].title, title=title
+            )
+    picture = _strip(setting, ledger, min(summary.pairs, ledger.shown))
+    if picture is not None:
+        picture.save(folder / "strip.webp", quality=90)
+
+
+def circumstances(summary: Summary, setting: Setting) -> str:
+    """Date, machine, command and settings, in one line."""
+    call = setting.call
+    import torch
+
+    cfg = call.get("true_cfg_scale") or call.get("guidance_scale")
+    return (
+        f"{date.today().isoformat()}, {platform.machine()}, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}; `{setting.command}`; {summary.pairs} prompt/seed pairs, N = "
+        f"{call['num_inference_steps']}, guidance {cfg}, {call['width']}x{call['height']} reduced to "
+        f"{call['width'] // 2}x{call['height'] // 2}, r = {summary.ratio:.3f}."
+    )
+
+
+def _strip(setting: Setting, ledger: Ledger, count: int) -> Any:
+    from PIL import Image
+
+    rows: dict[str, list[Any]] = {}
+    for name in [REFERENCE, *(entry.name for entry in setting.entries)]:
+        paths = [ledger.image_path(pair, name) for pair in range(count)]
+        rows[name] = [Image.open(path) if path.exists() else None for path in paths]
+    if not any(image is not None for row in rows.values() for image in row):
+        return None
+    return strip(rows, columns=[f"seed {pair.seed}" for pair in setting.pairs[:count]])

@@ -1,0 +1,101 @@
+"""What is compared: plans of ours, the paper's and its parts, and what people would do instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...commutator import Guidance, Plan, preset
+from .frontier import Kind
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to make a preview.
+
+    Attributes:
+        name: in tables. kind: whose way it is.
+        plan: how the preview is made; None for a plain low-resolution call of the same seed, whose noise is another.
+    """
+
+    name: str
+    kind: Kind
+    plan: Plan | None
+
+
+def table(steps: int) -> list[Entry]:
+    """The entries of the main table, for a final of `steps` steps."""
+    paper, naive, matched, direct = (preset(name, steps) for name in ("paper", "naive", "matched", "direct"))
+
+    def part(of_thirty: int) -> int:
+        return max(2, round(steps * of_thirty / 30))
+
+    return [
+        Entry("direct LR, its own noise", "rival", None),
+        Entry("direct LR, pooled noise, matched times", "ours", direct),
+        Entry("naive strided at t_D", "paper", naive),
+        Entry("paper without guidance", "paper", paper.replaced(guidance=None)),
+        Entry("paper", "paper", paper),
+        Entry("matched (default)", "ours", matched),
+        Entry("matched without guidance", "ours", matched.replaced(guidance=None)),
+        Entry("matched, strided selection instead", "ours", matched.replaced(operator="strided", time="same")),
+        *[Entry(f"live preview after {n}", "rival", Plan.shown(n - 1)) for n in (part(6), part(8), part(10))],
+        *[Entry(f"HR in {n} steps", "rival", Plan.fewer(n)) for n in (part(6), part(8), part(10))],
+        *[Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2)) for n in (part(6), part(8))],
+    ]
+
+
+def ablation(steps: int) -> list[Entry]:
+    """The paper's own ablations: selection, guidance, and the grid of its length m and strength alpha."""
+    paper = preset("paper", steps)
+    plain = paper.replaced(guidance=None)
+    entries = [
+        Entry(f"selection: {name}", "paper", plain.replaced(selection=selection))
+        for name, selection in (("first", "first"), ("random", "random"), ("argmax", "argmax"), ("argmin", "argmin"))
+    ]
+    for length in (3, 5, 7):
+        for alpha in (0.01, 0.02, 0.04):
+            steps_of_thirty = max(1, round(steps * length / 30))
+            guidance = Guidance("exact", steps_of_thirty, alpha)
+            entries.append(Entry(f"argmin, m = {length}, alpha = {alpha}", "paper", paper.replaced(guidance=guidance)))
+    return entries
+
+
+def sweep(steps: int) -> list[Entry]:
+    """One thing of a preview changed at a time, and some together: what the default was chosen from."""
+    matched, direct = preset("matched", steps), preset("direct", steps)
+
+    def part(of_thirty: int, least: int = 1) -> int:
+        return max(least, round(steps * of_thirty / 30))
+
+    def defect(length: int) -> Guidance:
+        return Guidance("defect", part(length), 1.0, "linear")
+
+    out = [Entry("default", "ours", matched)]
+    out += [Entry(f"D = {d}", "ours", matched.replaced(switch=part(d))) for d in (2, 3, 4, 8, 10, 15)]
+    out += [Entry(f"D = 0, tail {k}", "ours", direct.replaced(tail=part(k))) for k in (4, 8)]
+    for k in (2, 3, 4, 6):
+        shorter = matched.replaced(tail=part(k), guidance=defect(min(5, k)))
+        out += [Entry(f"tail {k}", "ours", shorter)]
+        out += [Entry(f"tail {k}, order 2", "ours", shorter.replaced(order=2))]
+    out += [Entry("order 2", "ours", matched.replaced(order=2))]
+    out += [Entry("block mean", "ours", matched.replaced(operator="mean"))]
+    out += [Entry("same time", "ours", matched.replaced(time="same"))]
+    out += [Entry(f"scale {s}", "ours", matched.replaced(scale=s)) for s in ("4/3", "8/5", "4")]
+    out += [Entry(f"defect over {n}", "ours", matched.replaced(guidance=defect(n))) for n in (2, 3, 8)]
+    anchor = Guidance("anchor", part(8), 0.9, "linear")
+    out += [Entry("anchor over 8, .9", "ours", matched.replaced(guidance=anchor))]
+    for n, d in ((4, 2), (6, 2), (6, 3), (8, 4), (10, 5)):
+        coarse = matched.replaced(head_steps=part(n, 3), switch=part(d), tail=part(4), guidance=defect(4))
+        out += [Entry(f"coarse head {d} of {n}, tail 4", "ours", coarse)]
+        out += [Entry(f"coarse head {d} of {n}, tail 4, order 2", "ours", coarse.replaced(order=2))]
+    for threshold in (0.1, 0.15, 0.2):
+        settled = matched.replaced(switch=part(10), settle=threshold)
+        out += [Entry(f"D up to 10, settled at {threshold}", "ours", settled)]
+    for n in (3, 4, 5, 6, 8, 10, 15):
+        out += [Entry(f"HR in {n} steps", "rival", Plan.fewer(part(n, 2)))]
+        out += [Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(part(n, 2), order=2))]
+    out += [Entry(f"live preview after {n}", "rival", Plan.shown(part(n, 2) - 1)) for n in (3, 4, 6, 8, 10)]
+    return out
+
+
+TABLES = {"main": table, "ablation": ablation, "sweep": sweep}
