@@ -24,8 +24,7 @@ import torch
 from commutant.adapters.diffusers import Previewer
 from commutant.integrations.evaluation import METRICS, paired_interval
 from commutant.integrations.evaluation.comparing import Setting, run
-from commutant.integrations.evaluation.contest import Pair
-from commutant.integrations.evaluation.entries import TABLES
+from commutant.integrations.evaluation.entries import TABLES, Pair
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.compose import scene_from_seed
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
-from .commands import finish, info, preview, transform
+from .commands import calibrate, compare, finish, info, preview, transform
 from .errors import Refusal
 
 EXIT_FAILURE, EXIT_REFUSAL, EXIT_INTERRUPTED = 1, 2, 130
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--version", action="version", version=f"commutant {__version__}")
     commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in (preview, finish, transform, info):
+    for command in (preview, finish, transform, info, compare, calibrate):
         command.add(commands)
     return p
 

@@ -25,11 +25,23 @@ def share(cost: Cost) -> str | None:
 
 def plan_line(plan: Plan) -> str:
     """A plan in a few words."""
-    words = [plan.name, f"switch at step {plan.switch}", f"{plan.operator} 1/{plan.scale}"]
+    if plan.tail == 0:
+        what = (
+            f"the whole image in {plan.head_steps} steps"
+            if plan.head_steps == plan.switch + 1
+            else (f"the denoised image after {plan.high_evaluations} evaluations")
+        )
+        return ", ".join([plan.name, what, *(["second order"] if plan.order == 2 else [])])
+    when = "switch when settled, at step" if plan.settle is not None else "switch at step"
+    words = [plan.name, f"{when} {plan.switch}", f"{plan.operator} 1/{plan.scale}"]
+    if plan.head_steps is not None:
+        words.append(f"head of {plan.head_steps} steps of its own")
     if plan.tail is not None:
         words.append(f"{plan.tail} low-resolution steps")
     if plan.guidance is not None:
         words.append(f"{plan.guidance.kind} guidance")
+    if plan.order == 2:
+        words.append("second order")
     return ", ".join(words)
 
 

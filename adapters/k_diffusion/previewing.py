@@ -76,6 +76,7 @@ def preview(
 def _checked(call: Call, model: Model, x: torch.Tensor, plan: Plan, path: Path) -> CommutantDenoiser:
     """The denoiser for the preview, after every refusal that can be made without asking the model."""
     require_recordable(call)
+    _require_followed(plan)
     if path.name not in ("variance-exploding", "rectified-flow"):
         raise UnsupportedError(f"path {path.name!r} is none of k-diffusion's: use VarianceExploding or RectifiedFlow")
     shorter = plan.tail is not None and plan.tail != len(call.sigmas) - 1 - plan.switch
@@ -96,3 +97,16 @@ def _checked(call: Call, model: Model, x: torch.Tensor, plan: Plan, path: Path) 
     if plan.guidance is not None and plan.guidance.kind in ("exact", "lagged"):
         require_correctable(call, walk(call.sigmas), model, x, plan.guidance.kind)
     return denoiser
+
+
+def _require_followed(plan: Plan) -> None:
+    """UnsupportedError for what a plan asks of the loop, which here is the sampler's own."""
+    if plan.tail == 0:
+        raise UnsupportedError(
+            "a plan with tail=0 has no low-resolution run; for fewer steps run the sampler on fewer sigmas, for the "
+            "denoised prediction of a step use its callback"
+        )
+    if plan.order == 2:
+        raise UnsupportedError("order=2 is for loops of ours; here pass a sampler of that order, such as dpmpp_2m")
+    if plan.settle is not None:
+        raise UnsupportedError("a head that ends when it has settled is not supported here; give a fixed switch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 from ..errors import Refusal
@@ -44,8 +45,9 @@ def add(commands: Any) -> None:
     )
 
     how = p.add_argument_group("how it is previewed")
-    how.add_argument("--preset", default="matched", help="matched (default), paper, naive or direct")
-    how.add_argument("--scale", type=values.scale, default=values.scale("2"), help="like 2, 4/3 or 1.5 (default: 2)")
+    how.add_argument("--preset", help="matched (default), paper, naive or direct")
+    how.add_argument("--plan", type=Path, metavar="FILE", help="a plan that `commutant calibrate` wrote, as it is")
+    how.add_argument("--scale", type=values.scale, help="like 2, 4/3 or 1.5 (default: 2)")
     how.add_argument("--switch", type=values.count(0), metavar="D", help="high-resolution steps before the switch")
     how.add_argument("--tail", type=values.count(1), metavar="K", help="low-resolution steps after it")
     how.add_argument("--batch", type=values.count(1), default=4, metavar="B", help="previews at once (default: 4)")
@@ -129,18 +131,35 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
 
 
 def _plan(arguments: argparse.Namespace) -> Any:
-    from ...commutator import preset
+    from ...commutator import DEFAULT_PRESET, preset
 
     steps = arguments.steps
+    if arguments.plan is not None:
+        return _plan_of_file(arguments)
     changes = {k: v for k, v in (("switch", arguments.switch), ("tail", arguments.tail)) if v is not None}
     try:
-        plan = preset(arguments.preset, steps, arguments.scale)
+        plan = preset(arguments.preset or DEFAULT_PRESET, steps, arguments.scale or 2)
         plan = plan.replaced(**changes) if changes else plan
     except ValueError as error:
         raise Refusal(str(error)) from None
     if plan.switch >= steps:
         raise Refusal(f"--switch {plan.switch} leaves nothing to preview of {steps} steps")
     return plan
+
+
+def _plan_of_file(arguments: argparse.Namespace) -> Any:
+    from ..plan_file import PlanFile
+
+    others = [name for name in ("preset", "scale", "switch", "tail") if getattr(arguments, name) is not None]
+    if others:
+        raise Refusal(f"--plan says all of it: leave out --{' and --'.join(others)}")
+    found = PlanFile.load(arguments.plan)
+    if found.steps != arguments.steps:
+        raise Refusal(
+            f"{arguments.plan} is a plan for {found.steps} steps, the finals have {arguments.steps}; give --steps "
+            f"{found.steps}, or calibrate with --steps {arguments.steps}"
+        )
+    return found.plan
 
 
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:

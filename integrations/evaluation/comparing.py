@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refusal
-from .contest import REFERENCE, Contest, Pair
-from .entries import Entry
+from .contest import REFERENCE, Contest
+from .entries import Entry, Pair
 from .frontier import plot_frontier
 from .ledger import Ledger
 from .registry import METRICS

@@ -13,17 +13,10 @@ from typing import Any
 
 from ...adapters.sheet import Preview
 from ...commutator import Plan
-from .entries import Entry
+from .cached import cached
+from .entries import Entry, Pair
 from .pictures import area_reduced, array
 from .registry import METRICS, Metric
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What one image is made of."""
-
-    prompt: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -112,7 +105,9 @@ class Contest:
             self.seconds.add(preview)
         references = [area_reduced(image, self.size) for image in self.previewer.finish(list(whole))]
         for entry in self.entries:
-            if entry.plan is None:
+            if entry.cache is not None:
+                made = cached(self.previewer.pipe, self.call, entry.cache, pairs)
+            elif entry.plan is None:
                 made = [(image, 0.0, float(steps), float(steps)) for image in self._plain_low(pairs)]
             else:
                 made = [self._counted(preview, entry.plan) for preview in self.previewer.again(list(whole), entry.plan)]

@@ -9,17 +9,27 @@ from .frontier import Kind
 
 
 @dataclass(frozen=True)
+class Pair:
+    """What one image is made of."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
 class Entry:
     """One way to make a preview.
 
     Attributes:
         name: in tables. kind: whose way it is.
         plan: how the preview is made; None for a plain low-resolution call of the same seed, whose noise is another.
+        cache: the whole high-resolution run under this cache of the model instead (`cached.py`).
     """
 
     name: str
     kind: Kind
     plan: Plan | None
+    cache: str | None = None
 
 
 def table(steps: int) -> list[Entry]:
@@ -96,6 +106,36 @@ def sweep(steps: int) -> list[Entry]:
         out += [Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(part(n, 2), order=2))]
     out += [Entry(f"live preview after {n}", "rival", Plan.shown(part(n, 2) - 1)) for n in (3, 4, 6, 8, 10)]
     return out
+
+
+def candidates(steps: int) -> list[Entry]:
+    """What `calibrate` chooses from: cheap and dear, with and without a low resolution."""
+    matched, direct = preset("matched", steps), preset("direct", steps)
+
+    def part(of_thirty: int, least: int = 1) -> int:
+        return max(least, round(steps * of_thirty / 30))
+
+    def defect(length: int) -> Guidance:
+        return Guidance("defect", part(length), 1.0, "linear")
+
+    found: dict[Plan, str] = {direct.replaced(tail=part(8), name="direct"): f"direct, {part(8)} low-resolution steps"}
+    for d in (2, 4, 5, 7, 10):
+        for k in (4, 8):
+            plan = matched.replaced(name="matched", switch=part(d), tail=part(k), guidance=defect(min(5, k)))
+            found.setdefault(plan, f"matched, D = {plan.switch}, {plan.tail} low-resolution steps")
+    for n, d in ((4, 2), (6, 3), (8, 4), (10, 5)):
+        n, d = part(n, 3), part(d)
+        if d < n:
+            plan = matched.replaced(name="coarse", head_steps=n, switch=d, tail=part(4), guidance=defect(4))
+            found.setdefault(plan, f"coarse head {d} of {n}, {plan.tail} low-resolution steps")
+    for name in ("naive", "paper"):
+        found.setdefault(preset(name, steps), name)
+    for n in (3, 4, 5, 6, 8, 10):
+        n = part(n, 2)
+        found.setdefault(Plan.shown(n - 1), f"live preview after {n} evaluations")
+        found.setdefault(Plan.fewer(n), f"HR in {n} steps")
+        found.setdefault(Plan.fewer(n, order=2), f"HR in {n} steps, order 2")
+    return [Entry(name, "rival" if plan.tail == 0 else "ours", plan) for plan, name in found.items()]
 
 
 TABLES = {"main": table, "ablation": ablation, "sweep": sweep}

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .contest import Pair
-from .entries import Entry
+from .entries import Entry, Pair
 
 
 def speedups(

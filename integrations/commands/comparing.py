@@ -1,0 +1,72 @@
+"""What `compare` and `calibrate` share: the model, the prompts and the call they are about."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import Refusal
+from . import values
+
+MOST_PROMPTS = 1000
+
+
+def add_arguments(p: Any, pairs: int) -> None:
+    """Declare the arguments of both commands."""
+    p.add_argument("--model", metavar="PATH_OR_ID", help="a diffusers model: a folder or a hub id (default: embedded)")
+    p.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line (default: the embedded model's own)")
+    p.add_argument("--pairs", type=values.count(1), default=pairs, help=f"prompt/seed pairs (default: {pairs})")
+    p.add_argument("--seed", type=values.count(0), default=1000, help="of the first pair, then one more each")
+    p.add_argument("--size", type=values.size, metavar="WxH", help="width x height of the finals")
+    p.add_argument("--steps", type=values.count(2), default=30, metavar="N", help="steps of the finals (default: 30)")
+    p.add_argument("--negative", metavar="TEXT", help="negative prompt")
+    p.add_argument("--guidance", type=values.number, metavar="G", help="the pipeline's guidance_scale")
+    p.add_argument("--true-cfg", type=values.number, metavar="G", help="true_cfg_scale, where a pipeline has both")
+    p.add_argument("--set", type=values.argument, action="append", default=[], metavar="NAME=VALUE")
+    p.add_argument("--batch", type=values.count(1), default=4, metavar="B", help="pairs at once (default: 4)")
+    p.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    p.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
+
+
+def pairs_of(arguments: argparse.Namespace) -> list[Any]:
+    """Prompts in turn, each time with the next seed. Refusal where there are none to be had."""
+    from ..evaluation.entries import Pair
+
+    if arguments.prompts is not None:
+        try:
+            text = arguments.prompts.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refusal(f"cannot read the prompts in {arguments.prompts}: {error}") from None
+        prompts = [line.strip() for line in text.splitlines() if line.strip()]
+        if not 1 <= len(prompts) <= MOST_PROMPTS:
+            raise Refusal(f"{arguments.prompts} holds {len(prompts)} prompts; 1 to {MOST_PROMPTS} are needed")
+    elif arguments.model is not None:
+        raise Refusal("--model needs --prompts FILE, one prompt a line: plans are as good as they are on your prompts")
+    else:
+        from ..scenes.compose import scene_from_seed
+
+        prompts = [scene_from_seed(10_000_000 + i).prompt for i in range(arguments.pairs)]
+    return [Pair(prompts[i % len(prompts)], arguments.seed + i) for i in range(arguments.pairs)]
+
+
+def previewer_and_call(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
+    """(previewer, plain call of the finals, record of the model). Loads the model."""
+    from ...adapters.diffusers import Previewer, UnsupportedError
+    from ...adapters.diffusers.families import family_of
+    from .models import Choice, call_of, defaults_of, load
+
+    model = Choice(arguments.model, arguments.dtype, arguments.device).record()
+    asked: dict[str, Any] = {"num_inference_steps": arguments.steps, "negative_prompt": arguments.negative}
+    asked |= {"guidance_scale": arguments.guidance, "true_cfg_scale": arguments.true_cfg, **dict(arguments.set)}
+    if arguments.size is not None:
+        asked["width"], asked["height"] = arguments.size
+    pipe = load(model, quiet=True)
+    call = call_of(pipe, asked, defaults_of(model))
+    try:
+        previewer = Previewer(pipe, batch_size=arguments.batch)
+    except UnsupportedError as error:
+        raise Refusal(str(error)) from error
+    if family_of(pipe).video:
+        raise Refusal(f"{type(pipe).__name__} makes videos: images are compared")
+    return previewer, call, model
