@@ -91,17 +91,18 @@ class PreviewScript(scripts.Script):
 
     def post_sample(self, p: Any, ps: Any, *values: Any) -> None:
         job: Job | None = getattr(p, "commutant", None)
-        if job is not None:
-            job.batches[p.iteration] = job.outcome.previewed
+        if job is None:
+            return
+        job.batches[p.iteration] = job.outcome.previewed
+        if hasattr(p, "enable_hr"):
+            p.enable_hr = job.enable_hr  # a preview has left the second pass out
 
     def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
-        """Remember what each preview was asked for with; leave `p` as it came."""
+        """Remember what each preview was asked for with."""
         job: Job | None = getattr(p, "commutant", None)
         if job is None:
             return
         p.commutant = None
-        if hasattr(p, "enable_hr"):
-            p.enable_hr = job.enable_hr
         first = processed.index_of_first_image
         for position, infotext in enumerate(processed.infotexts[first:]):
             if job.batches.get(position // p.batch_size, False) and position < len(p.all_seeds):

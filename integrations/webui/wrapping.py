@@ -21,7 +21,7 @@ from ...commutator import Path, Plan, RectifiedFlow, Tape, TapeError, VarianceEx
 from .hosting import Denoiser, NoiseOf, hosted, noise_levels, rng_state, set_rng_state
 from .identity import key_of
 from .refusals import is_flow
-from .settings import Settings
+from .settings import FIELDS, Settings
 from .store import TapeStore
 
 LEVELS = ("sigmas", "sigma_min", "sigma_max", "n", "noise_sampler")
@@ -75,6 +75,8 @@ class Run:
         """A low-resolution latent, its tapes stored; the plain latent where that cannot be, with a comment."""
         p, found = self.p, rng_state(self.p.rng)
         outcome.previewed = False
+        for name in FIELDS:  # of an earlier batch
+            p.extra_generation_params.pop(name, None)
         try:
             result, plan = self._preview(settings)
             for index in range(len(self.x)):

@@ -1,0 +1,81 @@
+"""A Stable Diffusion 1.x of random weights, small enough for a second a picture, made of Forge's own parts.
+
+Runs in Forge's interpreter, after `initialize_forge()`.
+"""
+
+import os
+
+import torch
+
+UNET = {
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 32,
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 2],
+    "transformer_depth": [1, 1],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": 1,
+    "context_dim": 768,
+    "num_heads": 4,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "num_classes": None,
+    "adm_in_channels": None,
+}
+
+
+def small_engine():
+    """Forge's StableDiffusion engine with a text encoder of one layer, a UNet of two levels and a small decoder."""
+    from backend import memory_management
+    from backend.diffusion_engine.sd15 import StableDiffusion
+    from backend.nn.clip import IntegratedCLIP
+    from backend.nn.unet import IntegratedUNet2DConditionModel
+    from backend.nn.vae import IntegratedAutoencoderKL
+    from diffusers import EulerDiscreteScheduler
+    from huggingface_guess import model_list
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    folder = os.path.join("backend", "huggingface", "runwayml", "stable-diffusion-v1-5")
+    torch.manual_seed(0)
+    on_cpu = {"device": torch.device("cpu"), "dtype": torch.float32}
+    text = CLIPTextConfig.from_pretrained(os.path.join(folder, "text_encoder"))
+    text.num_hidden_layers = 1
+    vae = dict(IntegratedAutoencoderKL.load_config(os.path.join(folder, "vae")))
+    vae |= {"block_out_channels": [32, 32, 32, 32], "layers_per_block": 1}
+    encoder = IntegratedCLIP(CLIPTextModel, text, add_text_projection=True).to(**on_cpu)
+    decoder = IntegratedAutoencoderKL.from_config(vae)
+    unet = IntegratedUNet2DConditionModel.from_config(dict(UNET)).to(**on_cpu)
+    for module in (encoder, decoder, unet):
+        _randomise(module)
+    unet._internal_dict = dict(UNET)
+    unet.storage_dtype = unet.computation_dtype = torch.float32
+    unet.load_device = unet.initial_device = unet.offload_device = memory_management.cpu
+    parts = {
+        "unet": unet,
+        "vae": decoder,
+        "text_encoder": encoder,
+        "tokenizer": CLIPTokenizer.from_pretrained(os.path.join(folder, "tokenizer")),
+        "scheduler": EulerDiscreteScheduler.from_pretrained(os.path.join(folder, "scheduler")),
+    }
+    return StableDiffusion(model_list.SD15(dict(UNET)), parts)
+
+
+def _randomise(module):
+    """Weights that keep the size of what passes: zero-initialised layers would hide half of the model."""
+    for name, weight in module.named_parameters():
+        with torch.no_grad():
+            if weight.ndim > 1:
+                weight.normal_(0.0, 1.0 / weight[0].numel() ** 0.5)
+            else:
+                weight.fill_(1.0 if name.endswith("weight") else 0.0)
+
+
+def install():
+    """From now on, whatever checkpoint Forge loads is the small engine."""
+    from modules import sd_models
+
+    def loader(*_, **__):
+        return small_engine()
+
+    sd_models.forge_loader = loader
