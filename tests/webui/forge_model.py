@@ -1,4 +1,4 @@
-"""A Stable Diffusion 1.x of random weights, small enough for a second a picture, made of Forge's own parts.
+"""A Stable Diffusion 1.x and a Flux of random weights, a second a picture, made of Forge's own parts.
 
 Runs in Forge's interpreter, after `initialize_forge()`.
 """
@@ -61,6 +61,60 @@ def small_engine():
     return StableDiffusion(model_list.SD15(dict(UNET)), parts)
 
 
+FLUX = {
+    "in_channels": 16,
+    "vec_in_dim": 768,
+    "context_in_dim": 64,
+    "hidden_size": 64,
+    "mlp_ratio": 2.0,
+    "num_heads": 2,
+    "depth": 1,
+    "depth_single_blocks": 1,
+    "axes_dim": [8, 12, 12],
+    "theta": 10000,
+    "qkv_bias": True,
+    "guidance_embed": True,
+}
+
+
+def small_flux():
+    """Forge's Flux engine: one double and one single block, text encoders of one layer, a decoder of 16 channels."""
+    from backend import memory_management
+    from backend.diffusion_engine.flux import Flux
+    from backend.nn.clip import IntegratedCLIP
+    from backend.nn.flux import IntegratedFluxTransformer2DModel
+    from backend.nn.t5 import IntegratedT5
+    from backend.nn.vae import IntegratedAutoencoderKL
+    from backend.utils import read_arbitrary_config
+    from huggingface_guess import model_list
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5TokenizerFast
+
+    folder = os.path.join("backend", "huggingface", "black-forest-labs", "FLUX.1-dev")
+    torch.manual_seed(0)
+    text = CLIPTextConfig.from_pretrained(os.path.join(folder, "text_encoder"))
+    text.num_hidden_layers = 1
+    long = read_arbitrary_config(os.path.join(folder, "text_encoder_2"))
+    long |= {"num_layers": 1, "d_model": 64, "d_ff": 64, "num_heads": 4, "d_kv": 16}
+    vae = dict(IntegratedAutoencoderKL.load_config(os.path.join(folder, "vae")))
+    vae |= {"block_out_channels": [32, 32, 32, 32], "layers_per_block": 1}
+    transformer = IntegratedFluxTransformer2DModel(**FLUX)
+    parts = {
+        "transformer": transformer,
+        "vae": IntegratedAutoencoderKL.from_config(vae),
+        "text_encoder": IntegratedCLIP(CLIPTextModel, text, add_text_projection=True),
+        "text_encoder_2": IntegratedT5(long),
+        "tokenizer": CLIPTokenizer.from_pretrained(os.path.join(folder, "tokenizer")),
+        "tokenizer_2": T5TokenizerFast.from_pretrained(os.path.join(folder, "tokenizer_2")),
+    }
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            _randomise(part.float())
+    transformer.config = dict(FLUX)
+    transformer.storage_dtype = transformer.computation_dtype = torch.float32
+    transformer.load_device = transformer.initial_device = transformer.offload_device = memory_management.cpu
+    return Flux(model_list.Flux(dict(FLUX)), parts)
+
+
 def _randomise(module):
     """Weights that keep the size of what passes: zero-initialised layers would hide half of the model."""
     for name, weight in module.named_parameters():
@@ -71,11 +125,9 @@ def _randomise(module):
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)
 
 
-def install():
-    """From now on, whatever checkpoint Forge loads is the small engine."""
+def install(engine=small_engine):
+    """From now on, whatever checkpoint Forge loads is `engine()`; one that is loaded is loaded anew."""
     from modules import sd_models
 
-    def loader(*_, **__):
-        return small_engine()
-
-    sd_models.forge_loader = loader
+    sd_models.forge_loader = lambda *_, **__: engine()
+    sd_models.model_data.forge_hash = ""
