@@ -106,10 +106,9 @@ class Denoiser:
     @contextmanager
     def exact(self, device: str) -> Iterator[None]:
         """A block whose operators are not rounded by the program's autocast; the model still runs in it."""
-        found = torch.is_autocast_enabled() if device == "cuda" else _enabled(device)
-        self._autocast = (found, _dtype(device)) if found else None
+        self._autocast = _autocast_of(device)
         try:
-            with _autocast(device, (False, torch.float32) if found else None):
+            with _autocast(device, None if self._autocast is None else (False, self._autocast[1])):
                 yield
         finally:
             self._autocast = None
@@ -148,13 +147,18 @@ def _autocast(device: str, wanted: tuple[bool, torch.dtype] | None) -> Iterator[
         yield
         return
     enabled, dtype = wanted
-    with torch.autocast(device, dtype=dtype if enabled else None, enabled=enabled):
+    with torch.autocast(device, dtype=dtype, enabled=enabled):
         yield
 
 
-def _enabled(device: str) -> bool:
-    return device == "cpu" and torch.is_autocast_cpu_enabled()
-
-
-def _dtype(device: str) -> torch.dtype:
-    return torch.get_autocast_gpu_dtype() if device == "cuda" else torch.get_autocast_cpu_dtype()
+def _autocast_of(device: str) -> tuple[bool, torch.dtype] | None:
+    """Whether the program computes in a lower precision here, and in which. Old releases of torch ask by device."""
+    if hasattr(torch, "get_autocast_dtype"):
+        if device not in ("cpu", "cuda", "xpu") or not torch.is_autocast_enabled(device):
+            return None
+        return True, torch.get_autocast_dtype(device)
+    if device == "cuda" and torch.is_autocast_enabled():
+        return True, torch.get_autocast_gpu_dtype()
+    if device == "cpu" and torch.is_autocast_cpu_enabled():
+        return True, torch.get_autocast_cpu_dtype()
+    return None

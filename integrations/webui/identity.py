@@ -169,4 +169,8 @@ def _describe(digest: Any, value: Any, depth: int) -> None:
         _describe(digest, value.detach().cpu().float().numpy(), depth + 1)
     else:
         digest.update(type(value).__name__.encode())
-        _describe(digest, {k: v for k, v in vars(value).items() if not callable(v)} if hasattr(value, "__dict__") else None, depth + 1)
+        _describe(
+            digest,
+            {k: v for k, v in vars(value).items() if not callable(v)} if hasattr(value, "__dict__") else None,
+            depth + 1,
+        )

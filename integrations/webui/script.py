@@ -76,10 +76,12 @@ class PreviewScript(scripts.Script):
     def process_before_every_sampling(self, p: Any, *values: Any, **_: Any) -> None:
         """Stand in for the sampler, or say why not."""
         job: Job | None = getattr(p, "commutant", None)
-        if job is None or getattr(p, "is_hr_pass", False) or is_wrapped(p):
+        if job is None or getattr(p, "is_hr_pass", False):
             return
         job.outcome.previewed = False
         try:
+            if is_wrapped(p):
+                return
             why = reason(p)
             if why is None:
                 wrap(p, job.settings, STORE, job.outcome)

@@ -133,7 +133,14 @@ class Run:
         denoiser.index = _Index(self.model, plan, path, sigmas, tuple(self.x.shape))
         with denoiser.exact(self.x.device.type):
             return preview(
-                self._sampler(), denoiser, self.x, sigmas, plan, path=path, noise_sampler=self._noise(), **self._options()
+                self._sampler(),
+                denoiser,
+                self.x,
+                sigmas,
+                plan,
+                path=path,
+                noise_sampler=self._noise(),
+                **self._options(),
             )
 
     def _finish(self, tape: Tape) -> Any:
@@ -141,7 +148,12 @@ class Run:
             raise TapeError("it began with other noise")
         self.model.step = tape.recorded  # calls that the tape answers count: prompt editing goes by this number
         return finish(
-            self._sampler(), self._denoiser(), tape, noise_levels(self.extra), noise_sampler=self._noise(), **self._options()
+            self._sampler(),
+            self._denoiser(),
+            tape,
+            noise_levels(self.extra),
+            noise_sampler=self._noise(),
+            **self._options(),
         )
 
     def _path(self) -> Path:
