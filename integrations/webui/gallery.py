@@ -69,7 +69,7 @@ class Gallery:
 def kept(image: Any) -> Any:
     """A gallery image as the page takes it back without saving it a second time.
 
-    Older gradio sends files as dicts, newer ones sends pictures with their file's name; either may come in a pair with a
+    Older gradio sends files as dicts, newer gradio pictures with their file's name; either may come in a pair with a
     caption.
     """
     picture = image[0] if isinstance(image, (tuple, list)) and image else image

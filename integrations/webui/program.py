@@ -54,7 +54,7 @@ def request_from(infotext: str) -> Request:
     runner = _module("scripts").scripts_txt2img
     arguments = [getattr(control, "value", None) for control in runner.inputs]
     fields |= {"override_settings": overrides, **_folders(known)}
-    return Request(fields, runner, tuple([0, *arguments[1:]]), is_api=True)
+    return Request(fields, runner, (0, *arguments[1:]), is_api=True)
 
 
 def final_of(request: Request, mode_at: int | None) -> tuple[Any, str, str] | None:

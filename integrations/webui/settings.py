@@ -1,4 +1,4 @@
-"""What the accordion says: values that a browser, an API client or an infotext sent, checked, and the plan they make."""
+"""What the accordion says: values from a browser, an API client or an infotext, checked, and the plan they make."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class TapeStore:
     """Least recently used first out, of memory to disk, and of the disk for good. Safe to use from several threads."""
 
     def __init__(self, folder: Path, *, memory: int = 1024 * MIB, disk: int = 4096 * MIB) -> None:
-        """`memory`, `disk`: bytes. The folder is made on the first spill; tapes of an earlier session in it are kept."""
+        """`memory`, `disk`: bytes. `folder` is made on the first spill; tapes of an earlier session in it are found."""
         self.folder, self.memory, self.disk = Path(folder), memory, disk
         self._tapes: OrderedDict[str, Tape] = OrderedDict()
         self._lock = threading.RLock()

@@ -78,7 +78,7 @@ class Run:
         for name in FIELDS:  # of an earlier batch
             p.extra_generation_params.pop(name, None)
         try:
-            result, plan = self._preview(settings)
+            result = self._preview(settings)
             for index in range(len(self.x)):
                 store.put(key_of(p, index), image_of(result.tape, index))
         except Exception as error:
@@ -112,7 +112,7 @@ class Run:
         outcome.finished, outcome.reused = True, tape.recorded
         return latent
 
-    def _preview(self, settings: Settings) -> tuple[Any, Plan]:
+    def _preview(self, settings: Settings) -> Any:
         sigmas = noise_levels(self.extra)
         steps = len(sigmas) - 1
         # A sampler that seeds a Brownian tree for the range of its sigmas would seed another one on a shorter tail.
@@ -120,12 +120,11 @@ class Run:
         own_tree = options.get("brownian_noise", False) and self.extra.get("noise_sampler") is None
         plan = settings.plan(steps, tail=not own_tree)
         try:
-            return self._preview_by(plan, sigmas), plan
+            return self._preview_by(plan, sigmas)
         except UnsupportedError:
             if plan.tail is None:
                 raise
-            plan = settings.plan(steps, tail=False)
-            return self._preview_by(plan, sigmas), plan
+            return self._preview_by(settings.plan(steps, tail=False), sigmas)
 
     def _preview_by(self, plan: Plan, sigmas: torch.Tensor) -> Any:
         path = self._path()

@@ -244,7 +244,8 @@ def process_images(p):
     if p.enable_hr:
         p.extra_generation_params |= {"Denoising strength": p.denoising_strength, "Hires upscale": p.hr_scale}
     images, infotexts = [], []
-    for p.iteration in range(p.n_iter):
+    for n in range(p.n_iter):
+        p.iteration = n
         here = slice(p.iteration * p.batch_size, (p.iteration + 1) * p.batch_size)
         p.seeds, p.subseeds, p.prompts = p.all_seeds[here], p.all_subseeds[here], p.all_prompts[here]
         p.rng = ImageRNG((4, p.height // FACTOR, p.width // FACTOR), p.seeds)

@@ -1,6 +1,10 @@
-"""Drives a real Forge, headless, and prints what was seen as one line of JSON.
+"""Drives a real Forge, headless, and writes what was seen to a JSON file.
+
+    cd FORGE && venv/bin/python .../tests/webui/forge_driver.py CHECKPOINT RESULT [CHECK ...]
 
 Run by test_forge.py in Forge's own interpreter, in Forge's folder, with the checkout of this project as an extension.
+CHECKPOINT is any safetensors file: the small model takes its place.
+RESULT is the file to write.
 """
 
 import json
@@ -10,7 +14,8 @@ import traceback
 from contextlib import closing
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+import forge_model
+
 DETERMINISTIC = ("Euler", "DPM++ 2M", "Heun", "LMS", "DPM2", "DPM fast", "HeunPP2", "IPNDM", "IPNDM_V", "DEIS")
 STOCHASTIC = (
     "Euler a",
@@ -29,16 +34,14 @@ PLAIN = ("DPM adaptive", "DDIM", "DDIM CFG++", "PLMS", "UniPC")
 
 def start(*flags):
     """Forge, initialised, its scripts loaded, its page built."""
-    sys.argv = ["webui.py", "--skip-torch-cuda-test", "--always-cpu", "--skip-version-check", "--no-hashing", *flags]
-    sys.path[:0] = [os.getcwd(), str(HERE)]
+    sys.argv = ["webui.py", *forge_model.FLAGS, *flags]
+    sys.path.insert(0, os.getcwd())
     from modules import initialize
     from modules_forge.initialization import initialize_forge
 
     initialize_forge()
     initialize.imports()
     initialize.initialize()
-    import forge_model
-
     forge_model.install()
     import torch
 
@@ -320,8 +323,6 @@ def api(forge):
 
 def flux(forge):
     """Flux in Forge: noise levels that are times, latents of 16 channels, patches of 2 x 2."""
-    import forge_model
-
     forge_model.install(forge_model.small_flux)
     seen = {}
     for name in ("Euler", "DPM++ 2M", "Euler a", "Heun"):
@@ -331,13 +332,56 @@ def flux(forge):
     return seen
 
 
+def lora(forge):
+    """A LoRA in the prompt: it counts, the finish has it, and another strength is another beginning."""
+    import torch
+    from modules import shared
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    key = "lora_unet_middle_block_1_transformer_blocks_0_attn1_to_v"
+    path = os.path.join(shared.cmd_opts.lora_dir, "commutant-test.safetensors")
+    weights = {f"{key}.lora_up.weight": torch.randn(64, 4), f"{key}.lora_down.weight": torch.randn(4, 64)}
+    os.makedirs(shared.cmd_opts.lora_dir, exist_ok=True)
+    save_file({**weights, f"{key}.alpha": torch.tensor(4.0)}, path)
+    try:
+        sys.modules["networks"].list_available_networks()
+        bare = forge.make("off", prompt="a fox")
+        plain = forge.make("off", prompt="a fox <lora:commutant-test:1>")
+        preview = forge.make("preview", prompt="a fox <lora:commutant-test:1>")
+        image, _, said = forge.finish(preview.infotexts[0])
+        weaker = forge.make("finish", prompt="a fox <lora:commutant-test:0.3>")
+        return {
+            "counts": not same(bare.images[0], plain.images[0]),
+            "equal": same(image, plain.images[0]),
+            "said": [preview.comments, said, weaker.comments],
+        }
+    finally:
+        os.unlink(path)
+
+
 def _difference(one, other):
     import numpy as np
 
     return int(np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)).max())
 
 
-CHECKS = (infotext_round_trip, presets, batches, buttons, hires, lost, refused, left_behind, api, schedulers, flux)
+CHECKS = (
+    infotext_round_trip, presets, batches, buttons, hires, lost, refused, left_behind, api, schedulers, lora, flux,
+)
+    infotext_round_trip,
+    presets,
+    batches,
+    buttons,
+    hires,
+    lost,
+    refused,
+    left_behind,
+    api,
+    schedulers,
+    lora,
+    flux,
+)
 
 
 def main():
@@ -345,25 +389,25 @@ def main():
     from threading import Thread
 
     seen = {"samplers": {}, "errors": {}}
-    wanted = sys.argv[1:]
-    start("--api")
+    checkpoint, result, *wanted = sys.argv[1:]
+    start("--api", "--ckpt", checkpoint)
     from modules_forge import main_thread
 
     Thread(target=main_thread.loop, daemon=True).start()
     forge = Forge()
-    for name in (*DETERMINISTIC, *STOCHASTIC, *PLAIN) if not wanted or "samplers" in wanted else ():
+
+    def note(into, name, check, *arguments):
         try:
-            seen["samplers"][name] = sampler(forge, name)
+            into[name] = check(forge, *arguments)
         except Exception:
             seen["errors"][name] = traceback.format_exc(limit=-4)
+
+    for name in (*DETERMINISTIC, *STOCHASTIC, *PLAIN) if not wanted or "samplers" in wanted else ():
+        note(seen["samplers"], name, sampler, name)
     for check in CHECKS:
-        if wanted and check.__name__ not in wanted:
-            continue
-        try:
-            seen[check.__name__] = check(forge)
-        except Exception:
-            seen["errors"][check.__name__] = traceback.format_exc(limit=-4)
-    print("SEEN " + json.dumps(seen))
+        if not wanted or check.__name__ in wanted:
+            note(seen, check.__name__, check)
+    Path(result).write_text(json.dumps(seen))
 
 
 if __name__ == "__main__":

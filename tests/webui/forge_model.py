@@ -7,6 +7,7 @@ import os
 
 import torch
 
+FLAGS = ["--skip-torch-cuda-test", "--always-cpu", "--skip-version-check", "--no-hashing"]
 UNET = {
     "in_channels": 4,
     "out_channels": 4,

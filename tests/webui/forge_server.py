@@ -1,18 +1,15 @@
-"""Serves a real Forge with the small model: `python forge_server.py PORT`, in Forge's folder and interpreter."""
+"""Serves a real Forge with the small model: `python forge_server.py PORT CHECKPOINT`, as `forge_driver.py` is run."""
 
 import os
 import sys
-from pathlib import Path
+
+import forge_model
 
 
-def main(port):
-    here = Path(__file__).resolve().parent
-    sys.argv = ["webui.py", "--skip-torch-cuda-test", "--always-cpu", "--skip-version-check", "--no-hashing"]
-    sys.argv += ["--port", port]
-    sys.path[:0] = [os.getcwd(), str(here)]
+def main(port, checkpoint):
+    sys.argv = ["webui.py", *forge_model.FLAGS, "--port", port, "--ckpt", checkpoint]
+    sys.path.insert(0, os.getcwd())
     import webui  # starts Forge
-
-    import forge_model
 
     forge_model.install()
     from modules import shared
@@ -25,4 +22,4 @@ def main(port):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -49,7 +49,9 @@ def page(script, runner):
         runner.inputs = [None, *script.controls]
 
         def run(prompt, count, *values):
-            p = fake_program.StableDiffusionProcessingTxt2Img(prompt=prompt, n_iter=int(count), seed=5, width=256, height=192)
+            p = fake_program.StableDiffusionProcessingTxt2Img(
+                prompt=prompt, n_iter=int(count), seed=5, width=256, height=192
+            )
             p.scripts, p.script_args = runner, (0, *values)
             processed = fake_program.process_images(p)
             return processed.images, processed.js(), processed.infotexts[0], processed.comments
@@ -64,8 +66,13 @@ def page(script, runner):
                 made["html_log_txt2img"],
             ],
         )
+
+        def restored(text):
+            said = fake_program.parse_generation_parameters(text)
+            return [restore(said) for _, restore in script.infotext_fields]
+
         paste.click(
-            lambda text: [restore(fake_program.parse_generation_parameters(text)) for _, restore in script.infotext_fields],
+            restored,
             inputs=[pasted],
             outputs=[control for control, _ in script.infotext_fields],
         )

@@ -1,6 +1,6 @@
 """The accordion in a real browser: preview, select, finish. Needs gradio, playwright and Chromium.
 
-    pytest -m browser tests/webui
+pytest -m browser tests/webui
 """
 
 import os

@@ -1,8 +1,7 @@
 """Tapes in memory, on disk, and gone."""
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from commutant.commutator import Tape
 from commutant.integrations.webui.store import TapeStore, size_of
