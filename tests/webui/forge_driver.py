@@ -367,8 +367,6 @@ def _difference(one, other):
 
 
 CHECKS = (
-    infotext_round_trip, presets, batches, buttons, hires, lost, refused, left_behind, api, schedulers, lora, flux,
-)
     infotext_round_trip,
     presets,
     batches,
