@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = (".git", ".venv", ".types", ".*_cache", ".hypothesis", "build", "dist", "*.egg-info", "__pycache__", "sheet")
+LEFT_OUT = (
+    ".git",
+    ".venv*",
+    ".types",
+    ".*_cache",
+    ".hypothesis",
+    "build",
+    "dist",
+    "*.egg-info",
+    "__pycache__",
+    "sheet",
+)
 SCENES = ROOT / "integrations" / "scenes"
 
 
