@@ -31,14 +31,8 @@ def controls(gr: Any, element: Callable[[str], str]) -> tuple[list[Any], list[tu
             name = gr.Dropdown(list(PRESETS), value=default.name, label="Preset", elem_id=element("preset"))
             scale = gr.Dropdown(list(SCALES), value=default.scale, label="Scale", elem_id=element("scale"))
         with gr.Row():
-            switch = gr.Slider(
-                minimum=0, maximum=MOST_STEPS, step=1, value=0, label="Switch (steps at full size, 0: the preset's)",
-                elem_id=element("switch"),
-            )  # fmt: skip
-            corrections = gr.Slider(
-                minimum=-1, maximum=MOST_STEPS, step=1, value=-1, label="Corrections (-1: the preset's, 0: none)",
-                elem_id=element("corrections"),
-            )  # fmt: skip
+            switch = _slider(gr, 0, 0, "Switch (steps at full size, 0: the preset's)", element("switch"))
+            corrections = _slider(gr, -1, -1, "Corrections (-1: the preset's, 0: none)", element("corrections"))
         with gr.Row():
             selected = gr.Button("Finish selected", elem_id="commutant_finish_selected")
             everything = gr.Button("Finish all", elem_id="commutant_finish_all")
@@ -61,6 +55,10 @@ def controls(gr: Any, element: Callable[[str], str]) -> tuple[list[Any], list[tu
             )
 
     return made, fields, tie
+
+
+def _slider(gr: Any, least: int, value: int, label: str, elem_id: str) -> Any:
+    return gr.Slider(minimum=least, maximum=MOST_STEPS, step=1, value=value, label=label, elem_id=elem_id)
 
 
 def _restore(field: str) -> Callable[[Mapping[str, Any]], Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .requests import Request, fields_said, processing_for
+from .store import MIB
 
 
 def _module(name: str) -> Any:
@@ -23,6 +24,12 @@ def _module(name: str) -> Any:
 def option(name: str, default: Any) -> Any:
     """One of the program's settings."""
     return getattr(_module("shared").opts, name, default)
+
+
+def mebibytes(name: str, default: int) -> int:
+    """One of the program's settings, a number of MiB, in bytes. A field that was emptied says the default."""
+    value = option(name, default)
+    return max(0, int(default if value is None else value)) * MIB
 
 
 def data_folder() -> Path:

@@ -35,7 +35,6 @@ def _concatenates(model: Any) -> bool:
     unet = getattr(getattr(model, "forge_objects", None), "unet", None)
     if unet is not None:
         return getattr(unet, "extra_concat_condition", None) is not None
-    # Read, not asked for: the older program's models make attributes up.
     key = getattr(getattr(model, "model", None), "conditioning_key", None)
     return key in ("hybrid", "concat")
 

@@ -15,11 +15,12 @@ from .buttons import Buttons
 from .refusals import reason
 from .requests import Request, Requests, captured, of_image
 from .settings import Settings
-from .store import MIB, TapeStore
+from .store import TapeStore
 from .wrapping import Outcome, is_wrapped, wrap
 
 STORE = TapeStore(program.data_folder())
 REQUESTS = Requests()
+UNKNOWN = "this version of the program is unknown to it"
 
 
 @dataclass
@@ -65,13 +66,15 @@ class PreviewScript(scripts.Script):
         p.commutant = None
         try:
             settings = Settings.read(*values)
+            if settings.mode != "off":
+                STORE.memory = program.mebibytes("commutant_memory", 1024)
+                STORE.disk = program.mebibytes("commutant_disk", 4096)
+                p.commutant = Job(settings, captured(p), bool(getattr(p, "enable_hr", False)))
         except ValueError as error:
             p.comment(f"Preview: {error}. Sampled without preview.")
-            return
-        if settings.mode != "off":
-            STORE.memory = int(program.option("commutant_memory", 1024)) * MIB
-            STORE.disk = int(program.option("commutant_disk", 4096)) * MIB
-            p.commutant = Job(settings, captured(p), bool(getattr(p, "enable_hr", False)))
+        except Exception:
+            traceback.print_exc()
+            p.comment(f"Preview: {UNKNOWN}. Sampled without preview.")
 
     def process_before_every_sampling(self, p: Any, *values: Any, **_: Any) -> None:
         """Stand in for the sampler, or say why not."""
@@ -88,7 +91,7 @@ class PreviewScript(scripts.Script):
                 return
         except Exception:
             traceback.print_exc()
-            why = "this version of the program is unknown to it"
+            why = UNKNOWN
         p.comment(f"Preview: {why}. Sampled without preview.")
 
     def post_sample(self, p: Any, ps: Any, *values: Any) -> None:

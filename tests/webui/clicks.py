@@ -1,6 +1,5 @@
 """What a person does on the page, through playwright: the same in Forge, and on the small page of `gradio_host.py`."""
 
-import json
 import shutil
 import socket
 import time
@@ -110,12 +109,3 @@ def sizes(page):
         return images.map((one) => [one.naturalWidth, one.naturalHeight]);
     }"""
     return [tuple(size) for size in page.evaluate(script, SMALL)]
-
-
-def log(page):
-    return page.locator("#html_log_txt2img").inner_text()
-
-
-def infotexts(page):
-    """From the page's hidden generation info."""
-    return json.loads(page.locator("#generation_info_txt2img textarea").input_value())["infotexts"]

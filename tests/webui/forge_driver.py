@@ -92,12 +92,16 @@ def presets(forge):
 def batches(forge):
     """Two batches of two: each image's own seed, the page's two buttons, and the grid left alone."""
     plain = [forge.make("off", seed=seed).images[0] for seed in (7, 8, 9, 10)]
+    varied = {"subseed": 3, "subseed_strength": 0.4}
+    variation = forge.make("preview", n_iter=2, **varied)
+    second = forge.make("off", n_iter=2, **varied).images[1]
     one = forge.make("preview", n_iter=4)
     finished = [forge.finish(text) for text in one.infotexts]
     two = forge.make("preview", "paper", n_iter=2, batch_size=2)
     pairs = [forge.finish(text) for text in two.infotexts]
     whole = forge.make("off", n_iter=2, batch_size=2)
     return {
+        "variation": same(forge.finish(variation.infotexts[1])[0], second),
         "one_by_one": [same(made[0], image) for made, image in zip(finished, plain)],
         "in_pairs": [_difference(made[0], image) for made, image in zip(pairs, whole.images)],
         "said": sorted({made[2] for made in finished + pairs}),

@@ -102,6 +102,7 @@ def test_every_preset(seen):
 def test_batches(seen):
     made = seen["batches"]
     assert made["one_by_one"] == [True] * 4
+    assert made["variation"]
     assert max(made["in_pairs"]) <= 2  # of 255: batched kernels round otherwise
     assert made["said"] == [""]
     assert made["seeds"] == ["7", "8", "9", "10"]

@@ -84,7 +84,7 @@ def test_a_size_that_does_not_divide(host):
     assert "nearest valid sizes" in comments
 
 
-@pytest.mark.parametrize("missing", ["reason", "is_wrapped"])
+@pytest.mark.parametrize("missing", ["reason", "is_wrapped", "captured"])
 def test_a_hook_that_meets_an_unknown_program(host, monkeypatch, missing):
     """The program would swallow the hook's own errors without a word."""
 
