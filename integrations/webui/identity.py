@@ -1,7 +1,7 @@
 """Which run a tape belongs to: a digest of everything that determines the first steps of one image.
 
 A digest that leaves something out would continue another picture. So it holds what the infotext would say, the
-settings that change sampling, the model files as they lie on disk, and what other scripts were told. What is left, the
+program's settings, the model files as they lie on disk, and what other scripts were told. What is left, the
 noise and the schedule, is compared with the tape itself before it is used.
 """
 
@@ -40,46 +40,31 @@ P_FIELDS = (
     "disable_extra_networks",
     "token_merging_ratio",
 )
-OPTIONS = (
-    "CLIP_stop_at_last_layers",
-    "emphasis",
-    "eta_noise_seed_delta",
-    "eta_ancestral",
-    "eta_ddim",
-    "randn_source",
-    "forge_try_reproduce",
-    "always_discard_next_to_last_sigma",
-    "sgm_noise_multiplier",
-    "sd_noise_schedule",
-    "no_dpmpp_sde_batch_determinism",
-    "use_old_karras_scheduler_sigmas",
-    "use_old_scheduling",
-    "use_old_emphasis_implementation",
-    "use_old_clip_g_load_and_zero_out_negative",
-    "sigma_min",
-    "sigma_max",
-    "rho",
-    "beta_dist_alpha",
-    "beta_dist_beta",
-    "s_churn",
-    "s_tmin",
-    "s_tmax",
-    "s_noise",
-    "s_min_uncond",
-    "s_min_uncond_all",
-    "skip_early_cond",
-    "token_merging_ratio",
-    "pad_cond_uncond",
-    "pad_cond_uncond_v0",
-    "batch_cond_uncond",
-    "comma_padding_backtrack",
-    "upcast_attn",
-    "fp8_storage",
-    "cache_fp16_weight",
-    "lora_functional",
-    "lora_preferred_name",
-    "forge_unet_storage_dtype",
-    "sd_hypernetwork",
+# Settings that say where files go and what the page looks like, by how their names begin. All others count: a finish
+# after another setting was changed costs time, a finish that continues another picture would be wrong.
+ELSEWHERE = (
+    "commutant_",
+    "sd_model_checkpoint",  # the file itself is in the digest
+    "sd_checkpoint_hash",
+    "outdir_",
+    "directories_",
+    "samples_",
+    "save_",
+    "grid_",
+    "return_",
+    "do_not_show_images",
+    "gallery_",
+    "ui_",
+    "quicksettings",
+    "localization",
+    "notification_",
+    "font",
+    "theme",
+    "live_preview",
+    "show_progress",
+    "hide_",
+    "hidden_",
+    "disabled_extensions",
 )
 
 
@@ -93,7 +78,7 @@ def key_of(p: Any, index: int) -> str:
         "seed": p.seeds[index],
         "subseed": p.subseeds[index] if p.subseed_strength else None,
         "fields": {name: getattr(p, name, None) for name in P_FIELDS},
-        "options": {name: getattr(options, name, None) for name in OPTIONS},
+        "options": {k: v for k, v in (getattr(options, "data", None) or {}).items() if not k.startswith(ELSEWHERE)},
         "checkpoint": _file(getattr(getattr(model, "sd_checkpoint_info", None), "filename", None)),
         "modules": [_file(m) for m in getattr(options, "forge_additional_modules", None) or []],
         "vae": _file(getattr(model, "loaded_vae_file", None)),

@@ -236,6 +236,17 @@ def api(forge):
     }
 
 
+def sdxl(forge):
+    """SDXL in Forge: two text encoders, and the picture's size among the conditions."""
+    forge_model.install(forge_model.small_sdxl)
+    seen = {}
+    for name in ("Euler a", "DPM++ 2M SDE"):
+        made = sampler(forge, name, prompt="a large balloon", negative_prompt="blur")
+        seen[name] = [made.get("size"), made.get("latent"), made.get("calls"), made["comments"]]
+    forge_model.install()
+    return seen
+
+
 def flux(forge):
     """Flux in Forge: noise levels that are times, latents of 16 channels, patches of 2 x 2."""
     forge_model.install(forge_model.small_flux)
@@ -293,6 +304,7 @@ CHECKS = (
     api,
     schedulers,
     lora,
+    sdxl,
     flux,
 )
 

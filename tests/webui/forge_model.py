@@ -1,4 +1,4 @@
-"""A Stable Diffusion 1.x and a Flux of random weights, a second a picture, made of Forge's own parts.
+"""A Stable Diffusion 1.x, an SDXL and a Flux of random weights, a second a picture, made of Forge's own parts.
 
 Runs in Forge's interpreter, after `initialize_forge()`.
 """
@@ -60,6 +60,40 @@ def small_engine():
         "scheduler": EulerDiscreteScheduler.from_pretrained(os.path.join(folder, "scheduler")),
     }
     return StableDiffusion(model_list.SD15(dict(UNET)), parts)
+
+
+def small_sdxl():
+    """Forge's SDXL engine: the size of the picture is part of its conditions."""
+    from backend import memory_management
+    from backend.diffusion_engine.sdxl import StableDiffusionXL
+    from backend.nn.clip import IntegratedCLIP
+    from backend.nn.unet import IntegratedUNet2DConditionModel
+    from backend.nn.vae import IntegratedAutoencoderKL
+    from diffusers import EulerDiscreteScheduler
+    from huggingface_guess import model_list
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    folder = os.path.join("backend", "huggingface", "stabilityai", "stable-diffusion-xl-base-1.0")
+    torch.manual_seed(0)
+    parts = {"scheduler": EulerDiscreteScheduler.from_pretrained(os.path.join(folder, "scheduler"))}
+    for number in ("", "_2"):
+        text = CLIPTextConfig.from_pretrained(os.path.join(folder, f"text_encoder{number}"))
+        text.num_hidden_layers = 2  # the last but one is read
+        parts[f"text_encoder{number}"] = IntegratedCLIP(CLIPTextModel, text, add_text_projection=True).float()
+        parts[f"tokenizer{number}"] = CLIPTokenizer.from_pretrained(os.path.join(folder, f"tokenizer{number}"))
+    vae = dict(IntegratedAutoencoderKL.load_config(os.path.join(folder, "vae")))
+    vae |= {"block_out_channels": [32, 32, 32, 32], "layers_per_block": 1}
+    parts["vae"] = IntegratedAutoencoderKL.from_config(vae)
+    config = UNET | {"context_dim": 2048, "num_classes": "sequential", "adm_in_channels": 2816}
+    config |= {"use_linear_in_transformer": True}
+    unet = parts["unet"] = IntegratedUNet2DConditionModel.from_config(dict(config)).float()
+    for part in parts.values():
+        if isinstance(part, torch.nn.Module):
+            _randomise(part)
+    unet._internal_dict = config
+    unet.storage_dtype = unet.computation_dtype = torch.float32
+    unet.load_device = unet.initial_device = unet.offload_device = memory_management.cpu
+    return StableDiffusionXL(model_list.SDXL(dict(config)), parts)
 
 
 FLUX = {

@@ -166,8 +166,10 @@ def test_a_lora_in_the_prompt(seen):
     assert "Computed from the seed" in made["said"][2]
 
 
-def test_flux(seen):
-    for name, (size, equal, calls, comments) in seen["flux"].items():
+@pytest.mark.parametrize("family", ["flux", "sdxl"])
+def test_other_families(seen, family):
+    assert len(seen[family]) >= 2
+    for name, (size, equal, calls, comments) in seen[family].items():
         assert (size, equal, comments) == ([128, 96], True, ""), name
         assert calls[1] < calls[0], name
 

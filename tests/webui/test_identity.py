@@ -1,5 +1,6 @@
 """Which requests share a beginning, and what an infotext may make of a request."""
 
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,6 +79,17 @@ def test_our_own_controls_and_the_page_s_seed_do_not_count(tmp_path):
     one = generation(tmp_path, scripts=runner, script_args=(0, "preview", "matched", -1))
     other = generation(tmp_path, scripts=runner, script_args=(0, "finish", "paper", 77))
     assert key_of(one, 0) == key_of(other, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"), [("CLIP_stop_at_last_layers", True), ("sdxl_crop_top", True), ("outdir_samples", False)]
+)
+def test_settings_count_unless_they_are_about_files_and_looks(tmp_path, monkeypatch, name, counts):
+    opts = SimpleNamespace(data={name: 1})
+    monkeypatch.setitem(sys.modules, "modules.shared", SimpleNamespace(opts=opts))
+    before = key_of(generation(tmp_path), 0)
+    opts.data[name] = 2
+    assert (key_of(generation(tmp_path), 0) != before) == counts
 
 
 GOOD = {
