@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from .finishing import finish
     from .previewing import Preview, preview
     from .recording import record
+    from .taping import image_of
 
-__all__ = ["CommutantDenoiser", "Preview", "UnsupportedError", "finish", "preview", "record"]
+__all__ = ["CommutantDenoiser", "Preview", "UnsupportedError", "finish", "image_of", "preview", "record"]
 
 _HOMES = {
     "CommutantDenoiser": ".denoiser",
     "Preview": ".previewing",
     "UnsupportedError": "..errors",
     "finish": ".finishing",
+    "image_of": ".taping",
     "preview": ".previewing",
     "record": ".recording",
 }

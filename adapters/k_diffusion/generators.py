@@ -15,7 +15,7 @@ def state(device: torch.device) -> State:
     here = torch.get_rng_state()
     if device.type == "cpu":
         return (here,)
-    module = torch.get_device_module(device)
+    module = getattr(torch, device.type)
     there = module.get_rng_state() if device.type == "mps" else module.get_rng_state(device)
     return here, there
 
@@ -25,7 +25,7 @@ def restore(saved: State, device: torch.device) -> None:
     torch.set_rng_state(saved[0])
     if device.type == "cpu":
         return
-    module = torch.get_device_module(device)
+    module = getattr(torch, device.type)
     if device.type == "mps":
         module.set_rng_state(saved[1])
     else:

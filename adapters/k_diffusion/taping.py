@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -134,10 +135,31 @@ def device_of(tape: Tape, key: str = "device") -> torch.device:
     kind, _, index = name.partition(":")
     if kind not in DEVICES or not (index == "" or (index.isdigit() and len(index) < 4)):
         raise TapeError(f"the tape's header names {name!r:.40}, which is no device")
-    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if kind != "cpu" and (here is None or here.type != kind):
+    if kind != "cpu" and not _is_here(kind):
         raise TapeError(f"the tape was recorded on {name}, which is not here")
     return torch.device(name)
+
+
+def _is_here(kind: str) -> bool:
+    """Not by torch.accelerator: web UIs pin releases of torch that are older than it."""
+    module = torch.backends.mps if kind == "mps" else getattr(torch, kind, None)
+    return module is not None and bool(module.is_available())
+
+
+def image_of(tape: Tape, index: int) -> Tape:
+    """The tape of one image of a batch that was recorded together. IndexError where the batch has no such image.
+
+    A finish from it is the batch's image up to the rounding of batched kernels; the generators' state on it is the
+    batch's, which matters to samplers that draw from torch's global generators only.
+    """
+    batch = int(tape.noise.shape[0])
+    if not 0 <= index < batch:
+        raise IndexError(f"the tape holds {batch} images, there is no image {index}")
+
+    def one(array: Any) -> torch.Tensor:
+        return torch.as_tensor(array)[index : index + 1].clone()
+
+    return replace(tape, outputs=tuple(map(one, tape.outputs)), noise=one(tape.noise), state=one(tape.state))
 
 
 def latent_of(tape: Tape) -> torch.Tensor:

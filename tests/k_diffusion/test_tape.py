@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from commutant.adapters.k_diffusion import finish, preview, record
+from commutant.adapters.k_diffusion import finish, image_of, preview, record
 from commutant.commutator import Tape, TapeError
 
 from .worlds import DTYPES, SAMPLERS, Drawing, latent, mean_plan, plain, random_state_kept, sigmas, wavy
@@ -65,6 +65,19 @@ def test_a_latent_cut_from_a_larger_one():
 def _drawn(x):
     torch.manual_seed(0)
     return torch.randn_like(x)
+
+
+def test_each_image_of_a_batch_has_a_tape_of_its_own(tmp_path):
+    x, sampler = latent(torch.float32, (3, 4, 8, 8)), SAMPLERS["sample_dpmpp_2m"]
+    whole = preview(sampler, wavy, x, sigmas(), mean_plan(), disable=True).tape
+    for index in range(3):
+        image_of(whole, index).save(tmp_path / "a.tape")
+        final = finish(sampler, wavy, Tape.load(tmp_path / "a.tape", framework="torch"), disable=True)
+        assert torch.equal(final, plain(sampler, wavy, x[index : index + 1], sigmas()))
+        assert not torch.equal(final, plain(sampler, wavy, x[index - 1 : index or None], sigmas()))
+    for index in (-1, 3):
+        with pytest.raises(IndexError, match="holds 3 images"):
+            image_of(whole, index)
 
 
 def test_equal_runs_make_equal_files(tmp_path):

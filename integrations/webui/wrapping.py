@@ -1,0 +1,207 @@
+"""The one call in which a preview or a finish happens: what stands in the sampler's place for one generation.
+
+The program calls `p.sampler.func(denoiser, x, extra_args=..., **options)` and swallows errors of the hooks before it,
+but not of the call itself. So the stand-in never raises what the plain call would not: whatever cannot be done is said
+in a comment, the generators are set back, and the plain sampler runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...adapters.errors import UnsupportedError
+from ...adapters.k_diffusion import finish, image_of, preview
+from ...commutator import Path, Plan, RectifiedFlow, Tape, TapeError, VarianceExploding
+from .hosting import Denoiser, NoiseOf, hosted, noise_levels, rng_state, set_rng_state
+from .identity import key_of
+from .refusals import is_flow
+from .settings import FIELDS, Settings
+from .store import TapeStore
+
+LEVELS = ("sigmas", "sigma_min", "sigma_max", "n", "noise_sampler")
+
+
+@dataclass
+class Outcome:
+    """What became of the batches of one generation: whether the last was previewed or finished, and what was said."""
+
+    previewed: bool = False
+    finished: bool = False
+    reused: int = 0  # model answers that a finish took from the tape
+    said: list[str] = field(default_factory=list)
+
+
+def wrap(p: Any, settings: Settings, store: TapeStore, outcome: Outcome) -> None:
+    """Put the stand-in in the place of `p.sampler.func` until it is called."""
+    sampler, func = p.sampler, p.sampler.func
+
+    @functools.wraps(func)  # the program reads the signature to see what the sampler takes
+    def stand_in(model: Any, x: torch.Tensor, *args: Any, **extra: Any) -> Any:
+        sampler.func = func
+        run = Run(p, func, model, x, args, extra)
+        return run.previewed(settings, store, outcome) if settings.mode == "preview" else run.finished(store, outcome)
+
+    stand_in.commutant = True  # type: ignore[attr-defined]
+    sampler.func = stand_in
+
+
+def is_wrapped(p: Any) -> bool:
+    """Whether the sampler has been wrapped already: a program may fire its hook twice for one sampling."""
+    return bool(getattr(p.sampler.func, "commutant", False))
+
+
+@dataclass
+class Run:
+    """One call of the program's sampler."""
+
+    p: Any
+    func: Callable[..., Any]
+    model: Any
+    x: torch.Tensor
+    args: tuple[Any, ...]
+    extra: Mapping[str, Any]
+
+    def plain(self) -> Any:
+        """What the program asked for."""
+        return self.func(self.model, self.x, *self.args, **self.extra)
+
+    def previewed(self, settings: Settings, store: TapeStore, outcome: Outcome) -> Any:
+        """A low-resolution latent, its tapes stored; the plain latent where that cannot be, with a comment."""
+        p, found = self.p, rng_state(self.p.rng)
+        outcome.previewed = False
+        for name in FIELDS:  # of an earlier batch
+            p.extra_generation_params.pop(name, None)
+        try:
+            result = self._preview(settings)
+            for index in range(len(self.x)):
+                store.put(key_of(p, index), image_of(result.tape, index))
+        except Exception as error:
+            self._start_again(found)
+            _say(p, outcome, f"{_told(error)}. Sampled without preview.")
+            return self.plain()
+        outcome.previewed = True
+        p.extra_generation_params.update(settings.infotext())
+        # The first pass is the picture's composition; a second pass would only enlarge the preview.
+        if getattr(p, "enable_hr", False):
+            p.enable_hr = False
+        return result.latent
+
+    def finished(self, store: TapeStore, outcome: Outcome) -> Any:
+        """The plain call's latent; its first model answers come from the tape where there is one."""
+        p, found = self.p, rng_state(self.p.rng)
+        outcome.finished = False
+        if len(self.x) != 1:
+            _say(p, outcome, "Preview: a finish goes one image at a time. Computed from the seed.")
+            return self.plain()
+        tape = store.get(key_of(p, 0))
+        if tape is None:
+            _say(p, outcome, "Preview: the recorded beginning is no longer kept. Computed from the seed.")
+            return self.plain()
+        try:
+            latent = self._finish(tape)
+        except TapeError as error:
+            self._start_again(found)
+            _say(p, outcome, f"Preview: the recorded beginning does not fit ({error}). Computed from the seed.")
+            return self.plain()
+        outcome.finished, outcome.reused = True, tape.recorded
+        return latent
+
+    def _preview(self, settings: Settings) -> Any:
+        sigmas = noise_levels(self.extra)
+        steps = len(sigmas) - 1
+        # A sampler that seeds a Brownian tree for the range of its sigmas would seed another one on a shorter tail.
+        options = getattr(getattr(self.p.sampler, "config", None), "options", None) or {}
+        own_tree = options.get("brownian_noise", False) and self.extra.get("noise_sampler") is None
+        plan = settings.plan(steps, tail=not own_tree)
+        try:
+            return self._preview_by(plan, sigmas)
+        except UnsupportedError:
+            if plan.tail is None:
+                raise
+            return self._preview_by(settings.plan(steps, tail=False), sigmas)
+
+    def _preview_by(self, plan: Plan, sigmas: torch.Tensor) -> Any:
+        path = self._path()
+        denoiser = self._denoiser()
+        denoiser.index = _Index(self.model, plan, path, sigmas, tuple(self.x.shape))
+        with denoiser.exact(self.x.device.type):
+            return preview(
+                self._sampler(),
+                denoiser,
+                self.x,
+                sigmas,
+                plan,
+                path=path,
+                noise_sampler=self._noise(),
+                **self._options(),
+            )
+
+    def _finish(self, tape: Tape) -> Any:
+        if tape.noise.shape != self.x.shape or not torch.equal(torch.as_tensor(tape.noise).to(self.x), self.x):
+            raise TapeError("it began with other noise")
+        self.model.step = tape.recorded  # calls that the tape answers count: prompt editing goes by this number
+        return finish(
+            self._sampler(),
+            self._denoiser(),
+            tape,
+            noise_levels(self.extra),
+            noise_sampler=self._noise(),
+            **self._options(),
+        )
+
+    def _path(self) -> Path:
+        return RectifiedFlow() if is_flow(self.p.sd_model) else VarianceExploding()
+
+    def _sampler(self) -> Callable[..., Any]:
+        return hosted(self.func, given=self.extra.get("noise_sampler") is not None)
+
+    def _noise(self) -> NoiseOf:
+        return NoiseOf(self.p.rng, self.extra.get("noise_sampler"))
+
+    def _denoiser(self) -> Denoiser:
+        given, sampler = self.extra.get("extra_args") or {}, self.p.sampler
+        return Denoiser(self.model, lambda: getattr(sampler, "sampler_extra_args", None) or given)
+
+    def _options(self) -> dict[str, Any]:
+        """All but the levels, the noise and the conditions, `callback` and `disable` included."""
+        return {k: v for k, v in self.extra.items() if k not in (*LEVELS, "extra_args")}
+
+    def _start_again(self, found: list[Any]) -> None:
+        set_rng_state(self.p.rng, found)
+        self.model.step = 0
+
+
+class _Index:
+    """Which call of the high-resolution run a call of the low-resolution run stands for, by its noise level."""
+
+    def __init__(self, model: Any, plan: Plan, path: Path, sigmas: torch.Tensor, shape: tuple[int, ...]) -> None:
+        self._shape, self._path = shape, path
+        self._levels = [float(s) for s in sigmas]
+        gain = plan.operators()[0].noise_gain(shape)
+        self._gain = gain if plan.time == "matched" and gain is not None else 1.0
+        self._calls = max(1, int(getattr(model, "total_steps", 0) or 0) // max(1, int(getattr(model, "steps", 0) or 1)))
+
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> int | None:
+        if tuple(x.shape) == self._shape:
+            return None  # the high-resolution run counts by itself
+        level = self._path.transport(1.0 / self._gain, float(sigma.reshape(-1)[0]))[1]
+        passed = sum(level <= s * (1 + 1e-3) for s in self._levels[:-1])
+        return max(0, passed - 1) * self._calls
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, ValueError):  # refusals of the adapter and of the settings: the message says it all
+        return f"Preview: {error}"
+    traceback.print_exc()
+    return f"Preview failed, {type(error).__name__}: {error}"
+
+
+def _say(p: Any, outcome: Outcome, text: str) -> None:
+    outcome.said.append(text)
+    p.comment(text)
