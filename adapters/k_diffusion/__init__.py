@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from ..errors import UnsupportedError
     from .denoiser import CommutantDenoiser
     from .finishing import finish
+    from .halves import Halves
     from .previewing import Preview, preview
     from .recording import record
 
-__all__ = ["CommutantDenoiser", "Preview", "UnsupportedError", "finish", "preview", "record"]
+__all__ = ["CommutantDenoiser", "Halves", "Preview", "UnsupportedError", "finish", "preview", "record"]
 
 _HOMES = {
     "CommutantDenoiser": ".denoiser",
+    "Halves": ".halves",
     "Preview": ".previewing",
     "UnsupportedError": "..errors",
     "finish": ".finishing",
