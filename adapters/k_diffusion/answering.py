@@ -87,8 +87,8 @@ class LowAnswers(Proxy):
         head = Head(levels, self._switch, tuple(recording.states), outputs, recording.state)
         self._conversation = tail(plan.replaced(tail=None), self._path, head)
         with torch.set_grad_enabled(recording.grad):
-            own = extra_args is not None
-            request = self._until(Enter, None, () if own else recording.args, extra_args if own else recording.kwargs)
+            asked = (recording.args, recording.kwargs) if extra_args is None else ((), extra_args)
+            request = self._until(Enter, None, *asked)
         self.view = View(request.transport)
 
     def start(self) -> torch.Tensor:

@@ -6,8 +6,8 @@ import torch
 from .worlds import Graph, condition, flux, sd15
 
 SAMPLERS = (
-    "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral", "dpmpp_sde",
-    "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "deis", "res_multistep", "er_sde", "seeds_2",
+    "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
+    "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "deis", "res_multistep", "er_sde", "seeds_2",
 )  # fmt: skip
 FLOW_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "res_multistep", "ipndm")
 
@@ -82,7 +82,7 @@ def test_a_short_tail_of_a_brownian_tree_is_refused_and_a_full_one_is_not(graph,
 
 
 def test_sides_that_the_scale_does_not_divide_are_refused_with_the_nearest(graph, unet):
-    with pytest.raises(RuntimeError, match="17x17 .*nearest is 16x16"):
+    with pytest.raises(RuntimeError, match=r"17x17 .*nearest is 16x16"):
         graph.compare(unet, condition(1), latent(side=17), finish=False)
 
 
