@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 HOME = os.environ.get("COMFYUI")
-if HOME is None:
-    collect_ignore_glob = ["test_*.py"]  # .ci/comfyui makes the environment that has ComfyUI, and runs these
+
+
+def pytest_collection_modifyitems(items):
+    if HOME is None:
+        reason = "needs ComfyUI: .ci/comfyui makes an environment that has it, and runs these"
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

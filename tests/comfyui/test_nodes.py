@@ -7,7 +7,8 @@ from .worlds import Graph, condition, flux, sd15
 
 SAMPLERS = (
     "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
-    "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "deis", "res_multistep", "er_sde", "seeds_2",
+    "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "deis", "res_multistep", "er_sde",
+    "seeds_2",
 )  # fmt: skip
 FLOW_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "res_multistep", "ipndm")
 

@@ -156,9 +156,7 @@ class Graph:
             "noise": _node("RandomNoise", noise_seed=seed),
             "sampler": _give("sampler") if sampler_object else _node("KSamplerSelect", sampler_name=sampler),
             "sigmas": _node("BasicScheduler", model=["model", 0], scheduler="normal", steps=STEPS, denoise=1.0),
-            "guider": _node(
-                "CFGGuider", model=["model", 0], positive=["positive", 0], negative=["negative", 0], cfg=3.0
-            ),
+            "guider": _node("CFGGuider", cfg=3.0, **{k: [k, 0] for k in ("model", "positive", "negative")}),
         }
         common = {k: [k, 0] for k in ("noise", "guider", "sampler", "sigmas")} | {"latent_image": ["latent", 0]}
         prompt["preview"] = _node("CommutantPreviewSampler", **common, **options)
