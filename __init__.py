@@ -18,6 +18,8 @@ __all__ = [*_SUBPACKAGES, "__version__"]
 def __getattr__(name: str) -> Any:
     if name in _SUBPACKAGES:
         return import_module(f"{__name__}.{name}")
+    if name == "comfy_entrypoint":  # ComfyUI's loader looks here for the nodes
+        return import_module(f"{__name__}.integrations.comfyui").comfy_entrypoint
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

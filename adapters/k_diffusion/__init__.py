@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from ..errors import UnsupportedError
     from .denoiser import CommutantDenoiser
     from .finishing import finish
+    from .halves import Halves
     from .previewing import Preview, preview
     from .recording import record
     from .taping import image_of
 
-__all__ = ["CommutantDenoiser", "Preview", "UnsupportedError", "finish", "image_of", "preview", "record"]
+__all__ = ["CommutantDenoiser", "Halves", "Preview", "UnsupportedError", "finish", "image_of", "preview", "record"]
 
 _HOMES = {
     "CommutantDenoiser": ".denoiser",
+    "Halves": ".halves",
     "Preview": ".previewing",
     "UnsupportedError": "..errors",
     "finish": ".finishing",

@@ -60,8 +60,16 @@ class View:
 class LowAnswers(Proxy):
     """Answers the sampler's low-resolution run: from the recording, then by the model with the plan's guidance."""
 
-    def __init__(self, model: Model, plan: Plan, path: Path, recording: Recording, walk: Walk) -> None:
-        """`walk`: of the low-resolution run, in the sampler's own levels."""
+    def __init__(
+        self,
+        model: Model,
+        plan: Plan,
+        path: Path,
+        recording: Recording,
+        walk: Walk,
+        extra_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`walk`: of the low-resolution run, in the sampler's own levels. `extra_args`: unless as at the switch."""
         super().__init__(model)
         assert recording.state is not None
         self._recording, self._walk = recording, walk
@@ -79,7 +87,8 @@ class LowAnswers(Proxy):
         head = Head(levels, self._switch, tuple(recording.states), outputs, recording.state)
         self._conversation = tail(plan.replaced(tail=None), self._path, head)
         with torch.set_grad_enabled(recording.grad):
-            request = self._until(Enter, None, recording.args, recording.kwargs)
+            asked = (recording.args, recording.kwargs) if extra_args is None else ((), extra_args)
+            request = self._until(Enter, None, *asked)
         self.view = View(request.transport)
 
     def start(self) -> torch.Tensor:

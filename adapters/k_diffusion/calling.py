@@ -58,6 +58,10 @@ class Call:
         """The same on another schedule."""
         return replace(self, sigmas=sigmas)
 
+    def given(self, extra_args: Mapping[str, Any] | None) -> Call:
+        """The same with other `extra_args`, where there are any."""
+        return self if extra_args is None else replace(self, extra_args=dict(extra_args))
+
     def drawing(self, wrapped: Callable[[Any], Any]) -> Call:
         """The same with `wrapped(noise_sampler)` in place of the given noise sampler, where one was given."""
         given = self.options.get("noise_sampler")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -120,10 +120,13 @@ class CommutantDenoiser(Proxy):
             raise UnsupportedError(f"the loop asked its model {len(self.recording.outputs)} times and never switched")
 
     @contextmanager
-    def low(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def low(
+        self, model: Model | None = None, extra_args: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """A block that runs the loop at low resolution; gives the latent and the sigmas to run it with.
 
-        Its noise is the high-resolution run's; torch's global generators are left as they were found.
+        `model` and `extra_args`: in place of the head's, where they belong to a resolution. The noise is the
+        high-resolution run's; torch's global generators are left as they were found.
         """
         recording = self.recording
         if recording is None or not recording.complete:
@@ -133,16 +136,33 @@ class CommutantDenoiser(Proxy):
             operator = self.plan.operators()[0]
             transport = Transport.of(operator, self.path, tuple(recording.noise.shape), self.plan.time)
             sigmas = self._low_sigmas(transport)
-            low = LowAnswers(self._model, self.plan, self.path, recording, self._walk(sigmas))
-            self._now = self._low = low
-            start = low.start()
-            restore(recording.began, device)
-            low.draws = SharedDraws(low.view.noise, recording.noise, start)
+            high_model, low = self._model, None
+            if model is not None:
+                self._model = model  # the loop reads its attributes through this one
             try:
+                low = LowAnswers(self._model, self.plan, self.path, recording, self._walk(sigmas), extra_args)
+                self._now = self._low = low
+                start = low.start()
+                restore(recording.began, device)
+                low.draws = SharedDraws(low.view.noise, recording.noise, start)
                 with low.draws:
                     yield start, sigmas
             finally:
-                low.draws = self._now = None
+                self._model, self._now = high_model, None
+                if low is not None:
+                    low.draws = None
+
+    def low_levels(self) -> tuple[float, ...]:
+        """The noise levels of the low-resolution steps as the model knows them, and the end."""
+        assert self.recording is not None
+        operator = self.plan.operators()[0]
+        transport = Transport.of(operator, self.path, tuple(self.recording.noise.shape), self.plan.time)
+        return tuple(transport.moved(t) for t in self._low_sigmas(transport).tolist())
+
+    @property
+    def choice(self) -> tuple[int, ...] | None:
+        """Which candidate operator each sample got; None where the plan has one for all, or before the low block."""
+        return getattr(self._low.view.transport.operator, "choice", None) if self._low is not None else None
 
     def latent(self, x: torch.Tensor) -> torch.Tensor:
         """The low-resolution latent for what the loop made in the low block."""

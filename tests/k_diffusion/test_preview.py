@@ -167,3 +167,14 @@ def test_counts_are_the_calls_made(name):
     assert result.evaluations.high == len(model.of_width(8))
     assert result.evaluations.low == len(model.of_width(4))
     assert result.latent.shape == (2, 3, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [(Plan.shown(3), "tail=0"), (Plan(switch=3, order=2), "dpmpp_2m"), (Plan(switch=3, settle=0.1), "fixed switch")],
+)
+def test_what_a_plan_asks_of_the_loop_is_refused_by_name(plan, said):
+    seen = Seeing()
+    with pytest.raises(UnsupportedError, match=said):
+        preview(SAMPLERS["sample_euler"], seen, latent(), sigmas(9), plan, disable=True)
+    assert seen.asked == []

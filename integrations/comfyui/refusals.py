@@ -1,0 +1,67 @@
+"""What the nodes will not preview, said before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.model_sampling
+from comfy.samplers import KSAMPLER
+
+from ...adapters.errors import UnsupportedError
+from ...adapters.k_diffusion.calling import name_of
+from ...commutator import Path, Plan, RectifiedFlow, VarianceExploding
+
+
+def require_sampler(sampler: Any) -> KSAMPLER:
+    """UnsupportedError for what is no function of the k-diffusion contract, adaptive, or reads the model's inside."""
+    if not isinstance(sampler, KSAMPLER) or type(sampler).sample is not KSAMPLER.sample:
+        raise UnsupportedError(
+            f"{type(sampler).__name__} runs a loop of its own, which cannot be replayed; use one of KSamplerSelect"
+        )
+    name = name_of(sampler.sampler_function)
+    if "_cfg_pp" in name or sampler.extra_options.get("cfg_pp"):
+        raise UnsupportedError(
+            f"{name} reads the unguided prediction from inside the model, where a recorded answer leaves none; "
+            "use the sampler without _cfg_pp"
+        )
+    if "dpm_adaptive" in name:
+        raise UnsupportedError(
+            "dpm_adaptive chooses its steps by the values of the latent; use a sampler with fixed steps"
+        )
+    return sampler
+
+
+def require_latent(latent: Mapping[str, Any], plan: Plan) -> None:
+    """UnsupportedError for latents that are nested, or too small to be made smaller; ShapeError for a side that the
+    plan's scale does not divide."""
+    samples = latent["samples"]
+    if getattr(samples, "is_nested", False):
+        raise UnsupportedError(
+            "this latent holds several tensors (sound beside video); a preview makes one smaller: sample them apart"
+        )
+    scale, sides = plan.scale, tuple(samples.shape[-2:])
+    if any((side / scale).denominator != 1 for side in sides):
+        step = scale.numerator
+        fit = [max(step, round(side / step) * step) for side in sides]
+        raise UnsupportedError(
+            f"a latent of {sides[1]}x{sides[0]} cells cannot be made smaller by {scale}: both sides must be multiples "
+            f"of {step}; the nearest is {fit[1]}x{fit[0]}"
+        )
+
+
+def require_conditions(conds: Mapping[str, Any]) -> None:
+    """UnsupportedError for conditions that name places in latent cells and that the preview cannot move."""
+    if any("gligen" in cond for group in conds.values() for cond in group):
+        raise UnsupportedError("GLIGEN boxes are places in the large latent; use area or masked conditions instead")
+
+
+def path_of(model_sampling: Any) -> Path:
+    """The probability path of a model. UnsupportedError for one that does not go from noise to an image."""
+    if isinstance(model_sampling, comfy.model_sampling.IMG_TO_IMG):
+        raise UnsupportedError("this model goes from image to image, not from noise: there is nothing to preview")
+    if isinstance(model_sampling, comfy.model_sampling.CONST):
+        return RectifiedFlow()
+    if isinstance(model_sampling, (comfy.model_sampling.EPS, comfy.model_sampling.COSMOS_RFLOW)):
+        return VarianceExploding()
+    raise UnsupportedError(f"{type(model_sampling).__name__} is a noise schedule that the preview does not know")

@@ -1,0 +1,179 @@
+"""Previews and finishes in ComfyUI's own engine, against its own sampler node."""
+
+import pytest
+import torch
+
+from .worlds import Graph, condition, flux, sd15
+
+SAMPLERS = (
+    "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
+    "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "deis", "res_multistep", "er_sde",
+    "seeds_2",
+)  # fmt: skip
+FLOW_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "res_multistep", "ipndm")
+
+
+@pytest.fixture(scope="module")
+def graph(nodes):
+    return Graph(nodes)
+
+
+@pytest.fixture(scope="module")
+def unet(nodes):
+    return sd15()
+
+
+def latent(batch=1, channels=4, side=16):
+    return {"samples": torch.zeros(batch, channels, side, side)}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_finish_is_what_the_stock_node_makes(graph, unet, sampler):
+    made = graph.compare(unet, condition(1), latent(), sampler=sampler)
+    assert made["preview"]["samples"].shape == (1, 4, 8, 8)
+    assert made["preview"]["samples"].isfinite().all()
+    assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
+
+
+@pytest.mark.parametrize("sampler", FLOW_SAMPLERS)
+def test_a_flow_finishes_alike(graph, nodes, sampler):
+    made = graph.compare(flux(), condition(1), latent(channels=16), sampler=sampler)
+    assert made["preview"]["samples"].shape == (1, 16, 8, 8)
+    assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
+
+
+def test_another_seed_is_another_image(graph, unet):
+    """The equalities above are no accident of a model that always answers alike."""
+    one, other = (graph.compare(unet, condition(1), latent(), seed=s)["stock"]["samples"] for s in (5, 6))
+    assert not torch.allclose(one, other, atol=1e-2)
+
+
+def test_a_finish_refuses_another_latent(graph, unet):
+    small = graph.compare(unet, condition(1), latent(), finish=False)
+    assert small.keys() == {"preview"}
+    prompt_latent = {"samples": torch.ones(1, 4, 16, 16)}
+    sampler = _finish_sampler(graph, unet, latent())
+    with pytest.raises(RuntimeError, match="belongs to another noise or latent"):
+        graph.compare(unet, condition(1), prompt_latent, sampler_object=sampler)
+
+
+def _finish_sampler(graph, model, of):
+    import comfy.samplers
+
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(condition(1), condition(2))
+    guider.set_cfg(3.0)
+    kind = graph.nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]
+    noise = graph.nodes.NODE_CLASS_MAPPINGS["RandomNoise"].execute(5).result[0]
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 9)
+    euler = comfy.samplers.sampler_object("euler")
+    return kind.execute(noise, guider, euler, sigmas, of, "matched", 2, 3, 0).result[1]
+
+
+@pytest.mark.parametrize("name", ["dpm_adaptive", "euler_cfg_pp", "dpmpp_2m_cfg_pp", "gradient_estimation_cfg_pp"])
+def test_samplers_that_cannot_be_replayed_are_refused_by_name(graph, unet, name):
+    with pytest.raises(RuntimeError, match=f"UnsupportedError: .*{name}"):
+        graph.compare(unet, condition(1), latent(), sampler=name, finish=False)
+
+
+def test_a_short_tail_of_a_brownian_tree_is_refused_and_a_full_one_is_not(graph, unet):
+    with pytest.raises(RuntimeError, match="tail=None"):
+        graph.compare(unet, condition(1), latent(), sampler="dpmpp_sde", tail=3, finish=False)
+    graph.compare(unet, condition(1), latent(), sampler="dpmpp_sde", tail=0, finish=False)
+
+
+def test_sides_that_the_scale_does_not_divide_are_refused_with_the_nearest(graph, unet):
+    with pytest.raises(RuntimeError, match=r"17x17 .*nearest is 16x16"):
+        graph.compare(unet, condition(1), latent(side=17), finish=False)
+
+
+def test_nested_latents_are_refused(graph, unet):
+    from comfy.nested_tensor import NestedTensor
+
+    nested = {"samples": NestedTensor([torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 8)])}
+    with pytest.raises(RuntimeError, match="several tensors"):
+        graph.compare(unet, condition(1), nested, finish=False)
+
+
+def test_each_image_of_a_batch_gets_its_own_phase(graph, unet):
+    plan = {"preset": "paper", "switch": 3, "tail": 0}
+    pair = graph.compare(unet, condition(1), latent(2), **plan)
+    assert torch.equal(pair["finish"]["samples"], pair["stock"]["samples"])
+    for i in range(2):
+        alone = {"samples": torch.zeros(1, 4, 16, 16), "batch_index": [i]}
+        single = graph.compare(unet, condition(1), alone, finish=False, **plan)
+        assert torch.allclose(single["preview"]["samples"], pair["preview"]["samples"][i : i + 1], atol=1e-4)
+    assert not torch.allclose(pair["preview"]["samples"][0], pair["preview"]["samples"][1], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"mask": torch.cat([torch.ones(1, 64, 128), torch.zeros(1, 64, 128)], 1), "mask_strength": 1.0},
+        {"area": (8, 8, 8, 8), "strength": 1.0},
+    ],
+    ids=["mask", "area"],
+)
+def test_conditions_on_a_part_of_the_image(graph, unet, extra):
+    both = condition(1) + condition(3, **extra)
+    made, plain = graph.compare(unet, both, latent()), graph.compare(unet, condition(1), latent())
+    assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
+    assert not torch.allclose(made["preview"]["samples"], plain["preview"]["samples"], atol=1e-3)
+
+
+def test_an_area_covers_the_same_part_at_low_resolution(nodes):
+    from importlib import import_module
+
+    name = next(type(n).__module__ for n in [nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]()])
+    area = import_module(name.rsplit(".", 1)[0] + ".conditions")._area
+    assert area((8, 4, 8, 12), (16, 16), (8, 8)) == (4, 2, 4, 6)
+    assert area((3, 8, 8, 1, 0, 8), (16, 16), (8, 8)) == (3, 4, 4, 1, 0, 4)  # time is left alone
+
+
+def test_a_mask_over_the_noise_keeps_what_is_outside(graph, unet):
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., :8] = 1
+    start = {"samples": torch.full((1, 4, 16, 16), 0.5), "noise_mask": mask}
+    made = graph.compare(unet, condition(1), start)
+    assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
+    low = made["preview"]["samples"]
+    assert torch.allclose(low[..., 6:], torch.full_like(low[..., 6:], 0.5), atol=1e-3)
+    assert not torch.allclose(low[..., :3], torch.full_like(low[..., :3], 0.5), atol=1e-1)
+
+
+def test_generators_and_the_guider_are_left_as_found_also_by_an_interrupt(graph, unet):
+    import comfy.model_management
+    import comfy.samplers
+
+    before = comfy.samplers.KSAMPLER.sample, comfy.samplers.sampling_function, torch.randn, torch.randn_like
+    torch.manual_seed(77)
+    state = torch.get_rng_state()
+    _finish_sampler(graph, unet, latent())
+    assert torch.equal(torch.get_rng_state(), state)
+
+    model, asked = unet.clone(), []
+
+    def interrupting(apply_model, options):
+        asked.append(1)
+        if len(asked) == 5:
+            raise comfy.model_management.InterruptProcessingException
+        return apply_model(options["input"], options["timestep"], **options["c"])
+
+    model.set_model_unet_function_wrapper(interrupting)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        _finish_sampler(graph, model, latent())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert before == (
+        comfy.samplers.KSAMPLER.sample, comfy.samplers.sampling_function, torch.randn, torch.randn_like
+    )  # fmt: skip
+    _finish_sampler(graph, unet, latent())  # and the next run is none the worse
+
+
+def test_a_contact_sheet_has_a_place_for_each_image(nodes):
+    sheet = nodes.NODE_CLASS_MAPPINGS["CommutantContactSheet"]
+    images = torch.linspace(0, 1, 3).reshape(3, 1, 1, 1).expand(3, 32, 48, 3)
+    (picture,) = sheet.execute(images, 2, "").result
+    assert picture.shape == (1, 2 * (32 + 40) + 12, 2 * (48 + 12) + 12, 3)
+    assert torch.allclose(picture[0, 12:44, 72:120], torch.full((32, 48, 3), 0.5), atol=0.01)
+    with pytest.raises(ValueError, match="2 labels for 3 images"):
+        sheet.execute(images, 2, "a\nb")
