@@ -33,6 +33,8 @@ def findings(summary: Summary, table: str) -> str:
     out = ["| difference (95% paired bootstrap; p of Wilcoxon's test) | " + " | ".join(heads) + " |"]
     out += ["|---|" + "---|" * len(heads)]
     for a, b in QUESTIONS[table]:
+        if not {a, b} <= summary.values.keys():
+            continue  # entries of another number of steps
         cells = []
         for metric in ASKED:
             found = summary.against(a, b, metric)

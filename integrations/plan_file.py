@@ -33,11 +33,14 @@ class PlanFile:
     def load(cls, path: Path) -> PlanFile:
         """Read one. Refusal names what is wrong with it."""
         try:
-            if path.stat().st_size > LARGEST:
-                raise Refusal(f"{path} is too large for a plan")
-            data = json.loads(path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                text = file.read(LARGEST + 1)
         except OSError as error:
             raise Refusal(f"cannot read the plan {path}: {error.strerror}") from None
+        if len(text) > LARGEST:
+            raise Refusal(f"{path} is too large for a plan")
+        try:
+            data = json.loads(text)
         except (ValueError, RecursionError):
             raise Refusal(f"{path} is no JSON") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT or data.get("version") != VERSION:

@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_caches:
         entries += [Entry(f"HR with {name}", "rival", None, name) for name in caches_of(previewer.pipe)]
     work = arguments.work or arguments.out.with_suffix(".work")
-    setting = Setting(call, entries, pairs, tuple(dict.fromkeys(["psnr", "haarpsi", "sharpness", arguments.metric])))
+    metrics = tuple(dict.fromkeys(["psnr", "haarpsi", "sharpness", arguments.metric]))
+    setting = Setting(call, entries, pairs, metrics, command="commutant calibrate")
     summary = compared(previewer, setting, work, lambda line: print(line, file=sys.stderr, flush=True))
     try:
         choice = choose(summary, arguments.budget, arguments.metric)

@@ -39,19 +39,21 @@ def table(steps: int) -> list[Entry]:
     def part(of_thirty: int) -> int:
         return max(2, round(steps * of_thirty / 30))
 
-    return [
-        Entry("direct LR, its own noise", "rival", None),
-        Entry("direct LR, pooled noise, matched times", "ours", direct),
-        Entry("naive strided at t_D", "paper", naive),
-        Entry("paper without guidance", "paper", paper.replaced(guidance=None)),
-        Entry("paper", "paper", paper),
-        Entry("matched (default)", "ours", matched),
-        Entry("matched without guidance", "ours", matched.replaced(guidance=None)),
-        Entry("matched, strided selection instead", "ours", matched.replaced(operator="strided", time="same")),
-        *[Entry(f"live preview after {n}", "rival", Plan.shown(n - 1)) for n in (part(6), part(8), part(10))],
-        *[Entry(f"HR in {n} steps", "rival", Plan.fewer(n)) for n in (part(6), part(8), part(10))],
-        *[Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2)) for n in (part(6), part(8))],
-    ]
+    return _distinct(
+        [
+            Entry("direct LR, its own noise", "rival", None),
+            Entry("direct LR, pooled noise, matched times", "ours", direct),
+            Entry("naive strided at t_D", "paper", naive),
+            Entry("paper without guidance", "paper", paper.replaced(guidance=None)),
+            Entry("paper", "paper", paper),
+            Entry("matched (default)", "ours", matched),
+            Entry("matched without guidance", "ours", matched.replaced(guidance=None)),
+            Entry("matched, strided selection instead", "ours", matched.replaced(operator="strided", time="same")),
+            *[Entry(f"live preview after {n}", "rival", Plan.shown(n - 1)) for n in (part(6), part(8), part(10))],
+            *[Entry(f"HR in {n} steps", "rival", Plan.fewer(n)) for n in (part(6), part(8), part(10))],
+            *[Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2)) for n in (part(6), part(8))],
+        ]
+    )
 
 
 def ablation(steps: int) -> list[Entry]:
@@ -64,10 +66,10 @@ def ablation(steps: int) -> list[Entry]:
     ]
     for length in (3, 5, 7):
         for alpha in (0.01, 0.02, 0.04):
-            steps_of_thirty = max(1, round(steps * length / 30))
-            guidance = Guidance("exact", steps_of_thirty, alpha)
-            entries.append(Entry(f"argmin, m = {length}, alpha = {alpha}", "paper", paper.replaced(guidance=guidance)))
-    return entries
+            m = max(1, round(steps * length / 30))
+            plan = paper.replaced(guidance=Guidance("exact", m, alpha))
+            entries.append(Entry(f"argmin, m = {m}, alpha = {alpha}", "paper", plan))
+    return _distinct(entries)
 
 
 def sweep(steps: int) -> list[Entry]:
@@ -81,10 +83,10 @@ def sweep(steps: int) -> list[Entry]:
         return Guidance("defect", part(length), 1.0, "linear")
 
     out = [Entry("default", "ours", matched)]
-    out += [Entry(f"D = {d}", "ours", matched.replaced(switch=part(d))) for d in (2, 3, 4, 8, 10, 15)]
-    out += [Entry(f"D = 0, tail {k}", "ours", direct.replaced(tail=part(k))) for k in (4, 8)]
-    for k in (2, 3, 4, 6):
-        shorter = matched.replaced(tail=part(k), guidance=defect(min(5, k)))
+    out += [Entry(f"D = {d}", "ours", matched.replaced(switch=d)) for d in map(part, (2, 3, 4, 8, 10, 15))]
+    out += [Entry(f"D = 0, tail {k}", "ours", direct.replaced(tail=k)) for k in map(part, (4, 8))]
+    for k in map(part, (2, 3, 4, 6)):
+        shorter = matched.replaced(tail=k, guidance=Guidance("defect", min(part(5), k), 1.0, "linear"))
         out += [Entry(f"tail {k}", "ours", shorter)]
         out += [Entry(f"tail {k}, order 2", "ours", shorter.replaced(order=2))]
     out += [Entry("order 2", "ours", matched.replaced(order=2))]
@@ -95,17 +97,23 @@ def sweep(steps: int) -> list[Entry]:
     anchor = Guidance("anchor", part(8), 0.9, "linear")
     out += [Entry("anchor over 8, .9", "ours", matched.replaced(guidance=anchor))]
     for n, d in ((4, 2), (6, 2), (6, 3), (8, 4), (10, 5)):
-        coarse = matched.replaced(head_steps=part(n, 3), switch=part(d), tail=part(4), guidance=defect(4))
+        n, d = part(n, 3), part(d)
+        coarse = matched.replaced(head_steps=n, switch=d, tail=part(4), guidance=defect(4))
         out += [Entry(f"coarse head {d} of {n}, tail 4", "ours", coarse)]
         out += [Entry(f"coarse head {d} of {n}, tail 4, order 2", "ours", coarse.replaced(order=2))]
     for threshold in (0.1, 0.15, 0.2):
         settled = matched.replaced(switch=part(10), settle=threshold)
         out += [Entry(f"D up to 10, settled at {threshold}", "ours", settled)]
-    for n in (3, 4, 5, 6, 8, 10, 15):
-        out += [Entry(f"HR in {n} steps", "rival", Plan.fewer(part(n, 2)))]
-        out += [Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(part(n, 2), order=2))]
+    for n in (part(n, 2) for n in (3, 4, 5, 6, 8, 10, 15)):
+        out += [Entry(f"HR in {n} steps", "rival", Plan.fewer(n))]
+        out += [Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2))]
     out += [Entry(f"live preview after {n}", "rival", Plan.shown(part(n, 2) - 1)) for n in (3, 4, 6, 8, 10)]
-    return out
+    return _distinct(out)
+
+
+def _distinct(entries: list[Entry]) -> list[Entry]:
+    """Without those whose name stands before already: short runs have few numbers of steps to choose from."""
+    return list({entry.name: entry for entry in reversed(entries)}.values())[::-1]
 
 
 def candidates(steps: int) -> list[Entry]:

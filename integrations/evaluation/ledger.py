@@ -57,8 +57,10 @@ class Ledger:
                 if not outcome.scores:
                     continue
                 values = {**{c: getattr(outcome, c) for c in COUNTS}, **outcome.scores}
-                self.rows[outcome.pair, outcome.entry] = values
-                writer.writerow([outcome.pair, outcome.entry, *(f"{values[c]:.6g}" for c in self.columns[2:])])
+                written = {c: f"{values[c]:.6g}" for c in self.columns[2:]}
+                # As a reader of the file will have them: going on gives the same sums as not having stopped.
+                self.rows[outcome.pair, outcome.entry] = {c: float(v) for c, v in written.items()}
+                writer.writerow([outcome.pair, outcome.entry, *written.values()])
                 file.flush()
 
     def image_path(self, pair: int, entry: str) -> Path:

@@ -1,0 +1,51 @@
+"""Plans as files: what was written is read, and anything else is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from commutant.commutator import Plan, preset
+from commutant.integrations.errors import Refusal
+from commutant.integrations.plan_file import PlanFile
+
+
+@pytest.mark.parametrize(
+    "plan", [preset("matched", 30), preset("paper", 30), Plan.fewer(6, order=2), Plan.shown(4), Plan(settle=0.2)]
+)
+def test_round_trip(tmp_path: Path, plan: Plan) -> None:
+    PlanFile(plan, 30, {"psnr": 20.5}).save(tmp_path / "plan.json")
+    assert PlanFile.load(tmp_path / "plan.json") == PlanFile(plan, 30, {"psnr": 20.5})
+
+
+def _changed(**changes) -> str:
+    data = {"format": "commutant-plan", "version": 1, "steps": 30, "plan": preset("matched", 30).to_dict()}
+    return json.dumps({**data, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "no plan of this version"),
+        (_changed(version=2), "no plan of this version"),
+        (_changed(steps="30"), "'steps'"),
+        (_changed(steps=True), "'steps'"),
+        (_changed(plan=None), "lacks the fields"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "tail": -1}), "tail"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "order": 3}), "order"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "settle": "x"}), "settle"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "scale": "1"}), "scale"),
+        (_changed(plan={**Plan.shown(3).to_dict(), "scale": "2"}), "scale 1"),
+        (" " * 200_000, "too large"),
+    ],
+)
+def test_anything_else_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(Refusal, match=said):
+        PlanFile.load(path)
+    with pytest.raises(Refusal, match="cannot read"):
+        PlanFile.load(tmp_path / "none.json")
