@@ -22,6 +22,13 @@ def add(commands: Any) -> None:
     add_arguments(p, pairs=16)
     p.add_argument("--table", choices=("main", "ablation", "sweep"), default="main", help="which plans (default: main)")
     p.add_argument("--timed", type=int, default=0, metavar="PAIRS", help="also time this many pairs by the clock")
+    p.add_argument(
+        "--learned",
+        action="append",
+        default=[],
+        choices=("lpips", "dists"),
+        help="a learned metric as well, where its package and weights are installed",
+    )
     p.add_argument("--out", type=Path, default=Path("compare"), metavar="FOLDER", help="default: compare")
     p.set_defaults(run=run)
 
@@ -31,11 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.comparing import Setting
     from ..evaluation.comparing import run as compared
     from ..evaluation.entries import TABLES
+    from ..evaluation.registry import METRICS, add_learned
 
     pairs = pairs_of(arguments)
+    for name in arguments.learned:
+        add_learned(name)
     previewer, call, _ = previewer_and_call(arguments)
     command = shlex.join(["commutant", *sys.argv[1:]])
-    setting = Setting(call, TABLES[arguments.table](arguments.steps), pairs, timed=arguments.timed, command=command)
+    entries = TABLES[arguments.table](arguments.steps)
+    setting = Setting(call, entries, pairs, tuple(METRICS), arguments.timed, command)
     compared(previewer, setting, arguments.out, lambda line: print(line, file=sys.stderr, flush=True))
     print((arguments.out / "table.md").read_text())
     print(f"{arguments.out}: table.md, table.csv, workflow.md, frontier-haarpsi.png, frontier-psnr.png, strip.webp")

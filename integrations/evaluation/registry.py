@@ -81,6 +81,16 @@ _ALL = (
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 
+def add_learned(name: str) -> None:
+    """Make a learned metric ("lpips", "dists") known by its name for this process.
+
+    Refused by name where its package or weights are not there: nothing is downloaded.
+    """
+    from .learned import learned
+
+    METRICS[name] = learned(name)
+
+
 def metrics(names: Iterable[str]) -> list[Metric]:
     """Metrics by name, in the order asked for. Raises ValueError for an unknown name."""
     names = list(names)
