@@ -3,8 +3,8 @@
     python -m benchmarks.guidance_norms --pairs 32
 
 The quantity is ||D v(x_D, t_D) - v(y, t)|| with the high-resolution velocity at the switch: at t_D, where y = D x_D
-(before any correction), and m steps later, on the low-resolution run with and without guidance; likewise in denoised predictions. Wilcoxon's
-signed-rank test says whether it rises or falls. Source: arXiv 2604.09227, section on guidance.
+(before any correction), and m steps later, on the low-resolution run with and without guidance; likewise in denoised
+predictions. Wilcoxon's signed-rank test says whether it rises or falls. Source: arXiv 2604.09227, section on guidance.
 """
 
 from __future__ import annotations
