@@ -51,23 +51,34 @@ def test_another_seed_is_another_image(graph, unet):
 def test_a_finish_refuses_another_latent(graph, unet):
     small = graph.compare(unet, condition(1), latent(), finish=False)
     assert small.keys() == {"preview"}
-    prompt_latent = {"samples": torch.ones(1, 4, 16, 16)}
+    noise, guider, _, sigmas, _ = _request(graph, unet, latent())
     sampler = _finish_sampler(graph, unet, latent())
-    with pytest.raises(RuntimeError, match="belongs to another noise or latent"):
-        graph.compare(unet, condition(1), prompt_latent, sampler_object=sampler)
+    stock = graph.nodes.NODE_CLASS_MAPPINGS["SamplerCustomAdvanced"]
+    with pytest.raises(ValueError, match="belongs to another noise or latent"):
+        stock.execute(noise, guider, sampler, sigmas, {"samples": torch.ones(1, 4, 16, 16)})
 
 
-def _finish_sampler(graph, model, of):
+def test_a_finish_is_not_previewed(graph, unet):
+    sampler = _finish_sampler(graph, unet, latent())
+    with pytest.raises(RuntimeError, match="a finish or a transform already"):
+        graph.compare(unet, condition(1), latent(), sampler_object=sampler)
+
+
+def _request(graph, model, of):
+    """What the stock sampler node and *Preview Sampler* begin with."""
     import comfy.samplers
 
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(condition(1), condition(2))
     guider.set_cfg(3.0)
-    kind = graph.nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]
     noise = graph.nodes.NODE_CLASS_MAPPINGS["RandomNoise"].execute(5).result[0]
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 9)
-    euler = comfy.samplers.sampler_object("euler")
-    return kind.execute(noise, guider, euler, sigmas, of, "matched", 2, 3, 0).result[1]
+    return noise, guider, comfy.samplers.sampler_object("euler"), sigmas, of
+
+
+def _finish_sampler(graph, model, of):
+    kind = graph.nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]
+    return kind.execute(*_request(graph, model, of), "matched", 2, 3, 0).result[1]
 
 
 @pytest.mark.parametrize("name", ["dpm_adaptive", "euler_cfg_pp", "dpmpp_2m_cfg_pp", "gradient_estimation_cfg_pp"])

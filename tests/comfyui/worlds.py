@@ -191,6 +191,29 @@ class Graph:
             sampler=sampler_object,
         )
 
+    def moved(self, model, latent, *, sampler="euler", fresh=0, sampler_object=None, **movement):
+        """What the stock node makes with a *Transform Sampler*, and without."""
+        options = {"right": 0, "down": 0, "rotate": 0.0, "zoom": 1.0, "flip": "none", "at": 3, "seed": fresh} | movement
+        prompt = {
+            "model": _give("model"),
+            "positive": _give("positive"),
+            "negative": _give("negative"),
+            "latent": _give("latent"),
+            "noise": _node("RandomNoise", noise_seed=5),
+            "sampler": _give("sampler") if sampler_object else _node("KSamplerSelect", sampler_name=sampler),
+            "transform": _node("CommutantTransformSampler", sampler=["sampler", 0], **options),
+            "sigmas": _node("BasicScheduler", model=["model", 0], scheduler="normal", steps=STEPS, denoise=1.0),
+            "guider": _node("CFGGuider", cfg=3.0, **{k: [k, 0] for k in ("model", "positive", "negative")}),
+        }
+        common = {k: [k, 0] for k in ("noise", "guider", "sigmas")} | {"latent_image": ["latent", 0]}
+        for key, source in (("moved", "transform"), ("stock", "sampler")):
+            prompt[key] = _node("SamplerCustomAdvanced", sampler=[source, 0], **common)
+            prompt["keep " + key] = _node("TestKeep", key=key, value=[key, 0])
+        kept = self.run(
+            prompt, model=model, positive=condition(1), negative=condition(2), latent=latent, sampler=sampler_object
+        )
+        return kept["moved"]["samples"], kept["stock"]["samples"]
+
 
 def _node(kind, **inputs):
     return {"class_type": kind, "inputs": inputs}
