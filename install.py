@@ -1,6 +1,7 @@
-"""What A1111 and Forge run when the extension is installed: the light dependencies that are missing, nothing else.
+"""What A1111, Forge and ComfyUI-Manager run at installation: the light dependencies that are missing, nothing else.
 
-Nothing is upgraded, and torch is never touched: the program has pinned what it needs.
+It imports nothing of theirs: only the first two have a `launch` module. Nothing is upgraded, and torch is never
+touched: the program has pinned what it needs.
 """
 
 import importlib.util

@@ -59,10 +59,14 @@ class Manipulation:
 
         Raises ValueError where the head was recorded to another step, or as `Motion.of` does.
         """
+        motion = Motion.of(self.operator, path, recorded.noise, recorded.times[0], seeds)
+        yield from self.continued(path, recorded, motion)
+
+    def continued(self, path: Path, recorded: Head, motion: Motion) -> Generator[Request, Any, None]:
+        """The same with a motion that is there already. ValueError where the head was recorded to another step."""
         if recorded.switch != self.switch or (self.needs_reference and recorded.reference is None):
             raise ValueError(f"the manipulation needs a head recorded to step {self.switch}, with the answer there")
         times = recorded.times[self.switch :]
-        motion = Motion.of(self.operator, path, recorded.noise, recorded.times[0], seeds)
         y = motion.state(recorded.state, times[0])
         output = yield Evaluate(y, times[0])
         yield from guided(self.guidance, path, recorded, motion, times, y, output, self._seen(recorded.state))

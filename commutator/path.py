@@ -149,6 +149,10 @@ class DenoisedPrediction(Path):
     marginals: Path
     name = "denoised-prediction"
 
+    def __post_init__(self) -> None:
+        # A fact of the marginals, not of the class; frozen, hence by this door.
+        object.__setattr__(self, "starts_with_noise", self.marginals.starts_with_noise)
+
     def alpha(self, t: float) -> float:
         return self.marginals.alpha(t)
 

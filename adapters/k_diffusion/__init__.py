@@ -13,19 +13,33 @@ if TYPE_CHECKING:
     from .denoiser import CommutantDenoiser
     from .finishing import finish
     from .halves import Halves
+    from .moving import Movement, move
     from .previewing import Preview, preview
     from .recording import record
     from .taping import image_of
 
-__all__ = ["CommutantDenoiser", "Halves", "Preview", "UnsupportedError", "finish", "image_of", "preview", "record"]
+__all__ = [
+    "CommutantDenoiser",
+    "Halves",
+    "Movement",
+    "Preview",
+    "UnsupportedError",
+    "finish",
+    "image_of",
+    "move",
+    "preview",
+    "record",
+]
 
 _HOMES = {
     "CommutantDenoiser": ".denoiser",
     "Halves": ".halves",
+    "Movement": ".moving",
     "Preview": ".previewing",
     "UnsupportedError": "..errors",
     "finish": ".finishing",
     "image_of": ".taping",
+    "move": ".moving",
     "preview": ".previewing",
     "record": ".recording",
 }

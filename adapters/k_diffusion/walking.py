@@ -179,6 +179,18 @@ def seeds_itself(call: Call, model: Model, x: torch.Tensor) -> bool:
     return seeds.seen
 
 
+def require_unstirred(call: Call, model: Model, x: torch.Tensor) -> None:
+    """UnsupportedError for a run that draws fresh noise. From zero, with zero answers, a run without any stays at zero;
+    to watch for draws instead would not do: some samplers draw noise that they then multiply by zero."""
+    with kept(x.device):
+        dry = _run(call, model, _zeros(x, x.dtype), lambda i, y: torch.zeros_like(y))
+    if any(bool(y.count_nonzero()) for y in dry.states):
+        raise UnsupportedError(
+            f"{call.name} draws fresh noise in its steps, which cannot be told from the signal when an image is moved; "
+            "use a deterministic sampler (euler, heun, dpmpp_2m)"
+        )
+
+
 def require_correctable(call: Call, walk: Walk, model: Model, x: torch.Tensor, kind: str) -> None:
     """UnsupportedError unless a state corrected in place, inside a model call, becomes the sampler's own state."""
     out = "use guidance kind 'anchor' or 'defect', which correct the answers"

@@ -11,6 +11,7 @@ from comfy.samplers import KSAMPLER
 from ...adapters.errors import UnsupportedError
 from ...adapters.k_diffusion.calling import name_of
 from ...commutator import Path, Plan, RectifiedFlow, VarianceExploding
+from .samplers import Standing
 
 
 def require_sampler(sampler: Any) -> KSAMPLER:
@@ -18,6 +19,10 @@ def require_sampler(sampler: Any) -> KSAMPLER:
     if not isinstance(sampler, KSAMPLER) or type(sampler).sample is not KSAMPLER.sample:
         raise UnsupportedError(
             f"{type(sampler).__name__} runs a loop of its own, which cannot be replayed; use one of KSamplerSelect"
+        )
+    if isinstance(sampler, Standing):
+        raise UnsupportedError(
+            "this sampler is a finish or a transform already; connect the sampler of KSamplerSelect that it was made of"
         )
     name = name_of(sampler.sampler_function)
     if "_cfg_pp" in name or sampler.extra_options.get("cfg_pp"):

@@ -12,6 +12,10 @@ from ...adapters.k_diffusion import Halves, finish
 from ...commutator import Tape, TapeError
 
 
+class Standing(KSAMPLER):
+    """Stands for a sampler of the user's, which it runs more than once or in part: not to be stood for again."""
+
+
 def recording(sampler: KSAMPLER, halves: Halves) -> KSAMPLER:
     """Records the head. What it returns is no result: the latent that it was given."""
 
@@ -52,4 +56,4 @@ def finishing(sampler: KSAMPLER, tape: Tape) -> KSAMPLER:
 
 
 def _standing_for(sampler: KSAMPLER, sample: Callable[..., Any]) -> KSAMPLER:
-    return KSAMPLER(sample, sampler.extra_options, sampler.inpaint_options)
+    return Standing(sample, sampler.extra_options, sampler.inpaint_options)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from .worlds import Graph, condition, flux, sd15
+from .worlds import Graph, condition, control, flux, sd15
 
 SAMPLERS = (
     "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
@@ -51,23 +51,34 @@ def test_another_seed_is_another_image(graph, unet):
 def test_a_finish_refuses_another_latent(graph, unet):
     small = graph.compare(unet, condition(1), latent(), finish=False)
     assert small.keys() == {"preview"}
-    prompt_latent = {"samples": torch.ones(1, 4, 16, 16)}
+    noise, guider, _, sigmas, _ = _request(graph, unet, latent())
     sampler = _finish_sampler(graph, unet, latent())
-    with pytest.raises(RuntimeError, match="belongs to another noise or latent"):
-        graph.compare(unet, condition(1), prompt_latent, sampler_object=sampler)
+    stock = graph.nodes.NODE_CLASS_MAPPINGS["SamplerCustomAdvanced"]
+    with pytest.raises(ValueError, match="belongs to another noise or latent"):
+        stock.execute(noise, guider, sampler, sigmas, {"samples": torch.ones(1, 4, 16, 16)})
 
 
-def _finish_sampler(graph, model, of):
+def test_a_finish_is_not_previewed(graph, unet):
+    sampler = _finish_sampler(graph, unet, latent())
+    with pytest.raises(RuntimeError, match="a finish or a transform already"):
+        graph.compare(unet, condition(1), latent(), sampler_object=sampler)
+
+
+def _request(graph, model, of):
+    """What the stock sampler node and *Preview Sampler* begin with."""
     import comfy.samplers
 
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(condition(1), condition(2))
     guider.set_cfg(3.0)
-    kind = graph.nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]
     noise = graph.nodes.NODE_CLASS_MAPPINGS["RandomNoise"].execute(5).result[0]
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 9)
-    euler = comfy.samplers.sampler_object("euler")
-    return kind.execute(noise, guider, euler, sigmas, of, "matched", 2, 3, 0).result[1]
+    return noise, guider, comfy.samplers.sampler_object("euler"), sigmas, of
+
+
+def _finish_sampler(graph, model, of):
+    kind = graph.nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]
+    return kind.execute(*_request(graph, model, of), "matched", 2, 3, 0).result[1]
 
 
 @pytest.mark.parametrize("name", ["dpm_adaptive", "euler_cfg_pp", "dpmpp_2m_cfg_pp", "gradient_estimation_cfg_pp"])
@@ -106,6 +117,50 @@ def test_each_image_of_a_batch_gets_its_own_phase(graph, unet):
     assert not torch.allclose(pair["preview"]["samples"][0], pair["preview"]["samples"][1], atol=1e-2)
 
 
+def test_the_phase_of_an_image_does_not_depend_on_its_batch(graph, nodes, unet, monkeypatch):
+    from importlib import import_module
+
+    previewing, made = import_module(_package(nodes) + ".previewing"), []
+
+    class Noted(previewing.Halves):
+        def __init__(self, *args):
+            super().__init__(*args)
+            made.append(self)
+
+    def choice(start, seed):
+        plan = {"preset": "paper", "switch": 1, "tail": 1, "seed": seed, "finish": False}
+        graph.compare(unet, condition(1), start, **plan)
+        return made.pop().choice
+
+    monkeypatch.setattr(previewing, "Halves", Noted)
+    different = set()
+    for seed in range(4):
+        pair = choice(latent(2), seed)
+        assert pair == choice({**latent(), "batch_index": [0]}, seed) + choice({**latent(), "batch_index": [1]}, seed)
+        different.add(pair[0] != pair[1])
+    assert True in different
+
+
+def _package(nodes):
+    """The integration under the name that ComfyUI's loader gave it."""
+    return type(nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]()).__module__.rsplit(".", 1)[0]
+
+
+def test_a_control_hint_is_seen_by_the_preview_at_its_own_size(graph, nodes, unet):
+    net, sizes = control(), set()
+    net.control_model.input_hint_block[0].register_forward_pre_hook(lambda _, args: sizes.add(args[0].shape[-2:]))
+    apply = nodes.ControlNetApplyAdvanced().apply_controlnet
+    hints = torch.zeros(1, 128, 128, 3), torch.linspace(0, 1, 128).reshape(1, 1, 128, 1).expand(1, 128, 128, 3)
+    made = []
+    for hint in hints:
+        positive, _ = apply(condition(1), condition(2), net, hint, 1.0, 0.0, 1.0)
+        made.append(graph.compare(unet, positive, latent(), sampler="dpmpp_2m"))
+        assert torch.equal(made[-1]["finish"]["samples"], made[-1]["stock"]["samples"])
+    assert sizes == {(128, 128), (64, 64)}
+    dark, ramp = (one["preview"]["samples"] for one in made)
+    assert not torch.allclose(dark, ramp, atol=1e-2)
+
+
 @pytest.mark.parametrize(
     "extra",
     [
@@ -124,8 +179,7 @@ def test_conditions_on_a_part_of_the_image(graph, unet, extra):
 def test_an_area_covers_the_same_part_at_low_resolution(nodes):
     from importlib import import_module
 
-    name = next(type(n).__module__ for n in [nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]()])
-    area = import_module(name.rsplit(".", 1)[0] + ".conditions")._area
+    area = import_module(_package(nodes) + ".conditions")._area
     assert area((8, 4, 8, 12), (16, 16), (8, 8)) == (4, 2, 4, 6)
     assert area((3, 8, 8, 1, 0, 8), (16, 16), (8, 8)) == (3, 4, 4, 1, 0, 4)  # time is left alone
 

@@ -50,4 +50,4 @@ def test_a_wrong_workflow_is_noticed(nodes):
 
 
 def test_there_are_workflows():
-    assert {p.stem for p in WORKFLOWS} == {"contact-sheet", "preview-and-finish"}
+    assert {p.stem for p in WORKFLOWS} == {"contact-sheet", "preview-and-finish", "transform"}

@@ -10,7 +10,21 @@ def sd15():
     import comfy.model_base
     import comfy.supported_models
 
-    unet = {
+    return _patcher(comfy.supported_models.SD15(_unet()), comfy.model_base.BaseModel)
+
+
+def control():
+    """A ControlNet for `sd15()`, random, with a hint of three channels."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+
+    config = {key: value for key, value in _unet().items() if key not in ("out_channels", "dtype")}
+    net = _random(comfy.cldm.cldm.ControlNet(hint_channels=3, dtype=torch.float32, **config))
+    return comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
+
+
+def _unet():
+    return {
         "image_size": 32,
         "in_channels": 4,
         "out_channels": 4,
@@ -29,7 +43,6 @@ def sd15():
         "use_temporal_attention": False,
         "dtype": torch.float32,
     }
-    return _patcher(comfy.supported_models.SD15(unet), comfy.model_base.BaseModel)
 
 
 def flux():
@@ -62,12 +75,15 @@ def _patcher(config, kind):
     from comfy.model_patcher import ModelPatcher
 
     config.set_inference_dtype(torch.float32, None)
+    return ModelPatcher(_random(kind(config, device="cpu")), torch.device("cpu"), torch.device("cpu"))
+
+
+def _random(model):
     torch.manual_seed(1)
-    model = kind(config, device="cpu")
     for parameter in model.parameters():
         with torch.no_grad():
             parameter.copy_(torch.randn_like(parameter) * (0.1 if parameter.ndim > 1 else 0.02))
-    return ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+    return model
 
 
 def condition(seed, width=32, **extra):
@@ -174,6 +190,29 @@ class Graph:
             latent=latent,
             sampler=sampler_object,
         )
+
+    def moved(self, model, latent, *, sampler="euler", fresh=0, sampler_object=None, **movement):
+        """What the stock node makes with a *Transform Sampler*, and without."""
+        options = {"right": 0, "down": 0, "rotate": 0.0, "zoom": 1.0, "flip": "none", "at": 3, "seed": fresh} | movement
+        prompt = {
+            "model": _give("model"),
+            "positive": _give("positive"),
+            "negative": _give("negative"),
+            "latent": _give("latent"),
+            "noise": _node("RandomNoise", noise_seed=5),
+            "sampler": _give("sampler") if sampler_object else _node("KSamplerSelect", sampler_name=sampler),
+            "transform": _node("CommutantTransformSampler", sampler=["sampler", 0], **options),
+            "sigmas": _node("BasicScheduler", model=["model", 0], scheduler="normal", steps=STEPS, denoise=1.0),
+            "guider": _node("CFGGuider", cfg=3.0, **{k: [k, 0] for k in ("model", "positive", "negative")}),
+        }
+        common = {k: [k, 0] for k in ("noise", "guider", "sigmas")} | {"latent_image": ["latent", 0]}
+        for key, source in (("moved", "transform"), ("stock", "sampler")):
+            prompt[key] = _node("SamplerCustomAdvanced", sampler=[source, 0], **common)
+            prompt["keep " + key] = _node("TestKeep", key=key, value=[key, 0])
+        kept = self.run(
+            prompt, model=model, positive=condition(1), negative=condition(2), latent=latent, sampler=sampler_object
+        )
+        return kept["moved"]["samples"], kept["stock"]["samples"]
 
 
 def _node(kind, **inputs):

@@ -1,6 +1,7 @@
 """How a program finds the extension, and what its installer does."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 
@@ -51,6 +52,23 @@ def test_the_installer_adds_only_what_is_missing_and_light(monkeypatch):
     assert "--upgrade" not in command
     assert not any("torch" in word for word in command)
     assert any(word.startswith("array-api-compat") for word in command)
+
+
+def test_the_installer_needs_no_program_around_it(tmp_path):
+    """As ComfyUI-Manager runs it: a process of its own, in the checkout, without A1111's `launch` module."""
+    (tmp_path / "pip.py").write_text("import sys; print('pip', *sys.argv[1:])")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(*options):
+        command = [sys.executable, *options, "install.py"]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+
+    complete = run()
+    assert (complete.stdout, complete.stderr) == ("", "")
+    bare = run("-S")  # without site-packages: everything is missing
+    assert bare.stdout.split()[:3] == ["pip", "install", "--no-deps"]
+    assert len(bare.stdout.split()) == 5
+    assert bare.stderr == ""
 
 
 def test_settings_are_registered(host, monkeypatch):

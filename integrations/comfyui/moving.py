@@ -1,0 +1,64 @@
+"""A ComfyUI sampler that moves the image while it forms."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy.samplers import KSAMPLER
+
+from ...adapters.errors import UnsupportedError
+from ...adapters.k_diffusion import Movement, move
+from ...operators import Affine, Flip, LinearOperator, Translate
+from .refusals import path_of
+from .samplers import Standing
+
+FLIPS = {"none": (1.0, 1.0), "horizontal": (-1.0, 1.0), "vertical": (1.0, -1.0)}
+
+
+def movement_operator(right: int, down: int, degrees: float, zoom: float, flip: str) -> LinearOperator:
+    """The operator in pixels: flip, then zoom, turn and translate, in one; exact where it is only one of the first
+    and last."""
+    turned, zoomed, moved = degrees % 360.0 != 0.0, zoom != 1.0, (right, down) != (0, 0)
+    if not turned and not zoomed and flip == "none":
+        return Translate(right, down)
+    if not turned and not zoomed and not moved:
+        return Flip(flip)
+    across, upright = FLIPS[flip]
+    cos, sin = zoom * math.cos(math.radians(degrees)), zoom * math.sin(math.radians(degrees))
+    # The columns are where one pixel to the right and one pixel down go.
+    matrix = ((cos * across, sin * upright, right), (-sin * across, cos * upright, down))
+    return Affine(matrix, fill="reflect")
+
+
+def moving(sampler: KSAMPLER, movement: Movement, seed: int) -> KSAMPLER:
+    """`sampler` with the image moved on the way. Raises UnsupportedError, before the model is asked, for runs that do
+    not begin with pure noise or that cannot be moved."""
+
+    def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, **given: Any) -> torch.Tensor:
+        _require_empty(model, x, extra_args)
+        path = path_of(model.inner_model.model_patcher.get_model_object("model_sampling"))
+        seeded = replace(movement, seeds=[_seed_of(image, seed) for image in x])
+        return move(sampler.sampler_function, model, x, sigmas, seeded, extra_args, path=path, **given)
+
+    return Standing(sample, sampler.extra_options, sampler.inpaint_options)
+
+
+def _require_empty(model: Any, x: torch.Tensor, extra_args: Any) -> None:
+    if x.ndim < 4:
+        raise UnsupportedError(f"a latent of the dims {tuple(x.shape)} has no height and width to move an image in")
+    if extra_args.get("denoise_mask") is not None:
+        raise UnsupportedError("a masked latent stays where it is while the rest would move; transform without a mask")
+    if model.latent_image is not None and bool(torch.count_nonzero(model.latent_image)):
+        raise UnsupportedError(
+            "this run does not begin with pure noise, from which its image can be told apart: use an empty latent image"
+        )
+
+
+def _seed_of(image: torch.Tensor, seed: int) -> int:
+    """A seed from an image's own first noise, so that it moves the same way whatever else is in the batch."""
+    digest = hashlib.sha256(image.detach().cpu().float().numpy().tobytes() + seed.to_bytes(8, "big")).digest()
+    return int.from_bytes(digest[:8], "big")
