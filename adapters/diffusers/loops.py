@@ -87,7 +87,8 @@ class HeadLoop(Loop):
         self._asked, self._binding, self._gain = plan, binding, gain
         self._timetable: Timetable | None = None
         self._conversation: Any = None
-        self._known, self._noise = known or ((), None)
+        self._known: Sequence[torch.Tensor] = () if known is None else known[0]
+        self._noise = None if known is None else known[1]
         self._gate()
 
     @property

@@ -72,7 +72,7 @@ def test_runs_that_begin_below_pure_noise_can_be_moved() -> None:
 def test_a_tail_follows_the_times_it_is_given() -> None:
     plan, path, times = Plan(switch=1), TablePath(), (8.0, 4.0, 2.0, 1.0, 0.0)
     noise, answer = arrays()
-    conversation = head(plan, times, Query(noise, times[0]))
+    conversation = head(plan, path, times, Query(noise, times[0]))
     next(conversation)
     conversation.send(answer)
     with pytest.raises(StopIteration) as done:
