@@ -29,7 +29,6 @@ from ...commutator import (
 from ...commutator.manipulation import move_guidance, move_step
 from ...operators import LinearOperator
 from ..errors import UnsupportedError
-from .answering import NEAR
 from .calling import Call, Sampler, checked_latent, checked_sigmas, require_recordable
 from .generators import kept, state
 from .proxy import Model, Proxy, Stop, level
@@ -137,10 +136,7 @@ class _MovedAnswers(Proxy):
         self._conversation = manipulation.continued(motion.path, head, motion)
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        i, asked = self._index, level(sigma)
-        t = self._walk.calls[i] if i < len(self._walk.calls) else float("inf")
-        if not abs(asked - t) <= NEAR * t:
-            raise UnsupportedError(f"call {i} asks about sigma {asked}, where sigma {t} was expected")
+        i, t = self._index, self._walk.expected(self._index, level(sigma))
         self._index += 1
         if i < self._switch:
             moved: torch.Tensor = self._motion.operator(self._recording.outputs[i]).clone()

@@ -17,6 +17,8 @@ from .generators import kept, restore, state
 from .noise import GivenNoise, SharedDraws
 from .proxy import Model, Proxy, Stop, level
 
+NEAR = 1e-2  # a loop may round its sigmas to bfloat16 before it asks
+
 POOL = BlockMean(2)
 SIDE = 2  # of the tiny latent: one block, so that its low-resolution latent is a single cell
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest entry; a wrong replay is off by its own size
@@ -43,6 +45,13 @@ class Walk:
                 f"the switch step must lie in 0..{len(self.starts) - 1} of this sampler's steps, got {step}"
             )
         return self.starts[step]
+
+    def expected(self, call: int, asked: float) -> float:
+        """The level of `call`. UnsupportedError where the sampler asks about another one, or calls too often."""
+        level = self.calls[call] if call < len(self.calls) else float("inf")
+        if not abs(asked - level) <= NEAR * level:
+            raise UnsupportedError(f"call {call} asks about sigma {asked}, where sigma {level} was expected")
+        return level
 
     @property
     def calls_once_a_step(self) -> bool:
