@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import Refusal
 from .contest import REFERENCE, Contest
 from .entries import Entry, Pair
-from .frontier import plot_frontier
+from .frontier import drawing, plot_frontier
 from .ledger import Ledger
 from .registry import METRICS
 from .strips import strip
@@ -43,8 +43,10 @@ def run(previewer: Any, setting: Setting, folder: Path, told: Callable[[str], No
     """Compare, or go on comparing, and write everything anew. `told` hears one line a batch of pairs.
 
     Raises:
-        Refusal: the folder holds another comparison. UnsupportedError: an entry that the model's pipeline refuses.
+        Refusal: the folder holds another comparison; matplotlib is not installed.
+        UnsupportedError: an entry that the model's pipeline refuses.
     """
+    drawing()
     call, names = dict(setting.call), [entry.name for entry in setting.entries]
     ledger = Ledger(folder, names, setting.metrics)
     record = _Record.read(folder / "run.json")

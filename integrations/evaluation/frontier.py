@@ -82,7 +82,7 @@ def plot_frontier(
         raise ValueError(f"cost or quality of {broken[0]!r} is not finite")
     if logarithmic and min(p.cost for p in points) <= 0:
         raise ValueError("a cost of 0 has no place on a logarithmic axis")
-    figure_class, canvas_class = _matplotlib()
+    figure_class, canvas_class = drawing()
     figure = figure_class(figsize=(12, 8), dpi=150, facecolor=_PAPER)
     canvas = canvas_class(figure)
     axes = figure.add_axes((0.07, 0.08, 0.91, 0.84))
@@ -98,14 +98,18 @@ def plot_frontier(
     figure.savefig(path, format="png")
 
 
-def _matplotlib() -> tuple[Any, Any]:
-    """Figure and canvas without pyplot: no window system, and nobody's global figures are touched."""
+def drawing() -> tuple[Any, Any]:
+    """Figure and canvas without pyplot: no window system, and nobody's global figures are touched.
+
+    Raises:
+        Refusal: where matplotlib is not installed. A run that ends with a plot asks before it begins.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise Refusal(
-            "plots are drawn with matplotlib, which is not installed: pip install 'commutant[bench]'"
+            "plots are drawn with matplotlib, which is not installed: pip install 'commutant[diffusers]'"
         ) from error
     return Figure, FigureCanvasAgg
 

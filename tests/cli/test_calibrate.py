@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,17 @@ def test_compare_goes_on_where_it_was(asked: list[str], tmp_path: Path, capsys: 
     again = {(r["pair"], r["entry"]): r["psnr"] for r in csv.DictReader((out / "scores.csv").read_text().splitlines())}
     for row in rows:
         assert float(again[row["pair"], row["entry"]]) == pytest.approx(float(row["psnr"]), abs=0.05)
+
+
+@pytest.mark.parametrize("command", ["compare", "calibrate"])
+def test_no_pair_is_made_where_the_plot_cannot_be_drawn(
+    command: str, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert cli.main([command, *asked, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "matplotlib, which is not installed" in said
+    assert "pairs" not in said
 
 
 def test_refusals_come_before_the_model_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

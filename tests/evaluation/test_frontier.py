@@ -107,6 +107,6 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match="logarithmic"):
         plot_frontier([Point("free", 0.0, 1.0)], path, quality="q", logarithmic=True)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(Refusal, match=r"matplotlib, which is not installed: pip install 'commutant\[bench\]'"):
+    with pytest.raises(Refusal, match=r"matplotlib, which is not installed: pip install 'commutant\[diffusers\]'"):
         plot_frontier(sample(), path, quality="q")
     assert not path.exists()
