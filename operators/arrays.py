@@ -61,14 +61,29 @@ def cast(x: Array, dtype: Any) -> Array:
 def compiling(x: Array) -> bool:
     """Whether `torch.compile` is tracing the caller."""
     torch = _torch_of(x)
-    return torch is not None and torch.compiler.is_compiling()
+    if torch is None:
+        return False
+    if hasattr(torch.compiler, "is_compiling"):
+        return bool(torch.compiler.is_compiling())
+    dynamo = sys.modules.get("torch._dynamo")  # torch before 2.3, which A1111 pins
+    return dynamo is not None and bool(dynamo.is_compiling())
+
+
+def autocasts(kind: str) -> bool:
+    """Whether torch, imported already, lowers matrix products on devices of this kind now."""
+    torch = sys.modules["torch"]
+    if hasattr(torch.amp, "is_autocast_available"):
+        return bool(torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind))
+    asked = {"cuda": torch.is_autocast_enabled, "cpu": torch.is_autocast_cpu_enabled}  # torch before 2.4
+    return kind in asked and bool(asked[kind]())
 
 
 def full_precision(x: Array) -> AbstractContextManager[Any]:
     """A context in which matrix products keep their dtype: torch's autocast would lower them silently."""
-    torch, kind = _torch_of(x), None if _torch_of(x) is None else x.device.type
-    if torch is not None and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.autocast(kind, enabled=False)
+    torch = _torch_of(x)
+    if torch is not None and autocasts(x.device.type):
+        off: AbstractContextManager[Any] = torch.autocast(x.device.type, enabled=False)
+        return off
     return nullcontext()
 
 

@@ -57,8 +57,9 @@ class Banded:
 
     def across(self, x: Array) -> Array:
         """x M^T, along the columns of x: (..., H, n) -> (..., H, m)."""
-        parts = [x[..., start:stop] @ block.mT for start, stop, block in self._beside(x)]
-        return parts[0] if len(parts) == 1 else array_namespace(x).concat(parts, axis=-1)
+        xp = array_namespace(x)
+        parts = [x[..., start:stop] @ xp.matrix_transpose(block) for start, stop, block in self._beside(x)]
+        return parts[0] if len(parts) == 1 else xp.concat(parts, axis=-1)
 
     def _beside(self, x: Array) -> list[tuple[int, int, Array]]:
         xp, device = array_namespace(x), device_of(x)

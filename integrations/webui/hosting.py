@@ -17,6 +17,8 @@ from typing import Any
 
 import torch
 
+from ...operators.arrays import autocasts
+
 Noise = Callable[..., torch.Tensor]
 SAMPLING = "k_diffusion.sampling"
 
@@ -153,12 +155,8 @@ def _autocast(device: str, wanted: tuple[bool, torch.dtype] | None) -> Iterator[
 
 def _autocast_of(device: str) -> tuple[bool, torch.dtype] | None:
     """Whether the program computes in a lower precision here, and in which. Old releases of torch ask by device."""
+    if not autocasts(device):
+        return None
     if hasattr(torch, "get_autocast_dtype"):
-        if device not in ("cpu", "cuda", "xpu") or not torch.is_autocast_enabled(device):
-            return None
         return True, torch.get_autocast_dtype(device)
-    if device == "cuda" and torch.is_autocast_enabled():
-        return True, torch.get_autocast_gpu_dtype()
-    if device == "cpu" and torch.is_autocast_cpu_enabled():
-        return True, torch.get_autocast_cpu_dtype()
-    return None
+    return True, torch.get_autocast_gpu_dtype() if device == "cuda" else torch.get_autocast_cpu_dtype()

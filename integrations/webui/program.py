@@ -6,7 +6,6 @@ The only file beside `script.py` that names the program's modules.
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from contextlib import closing
 from importlib import import_module
@@ -37,17 +36,14 @@ def data_folder() -> Path:
     return Path(_module("paths").data_path) / "cache" / "commutant-tapes"
 
 
+def is_current() -> bool:
+    """Whether the program tells scripts of every sampling: A1111 does from 1.10 on."""
+    return hasattr(_module("scripts").Script, "process_before_every_sampling")
+
+
 def parsed(infotext: str) -> dict[str, Any]:
     """The infotext as the program reads it."""
-    try:
-        parser = _module("infotext_utils")
-    except ImportError:  # its name before 1.8
-        parser = _module("generation_parameters_copypaste")
-    if "skip_fields" in inspect.signature(parser.parse_generation_parameters).parameters:
-        said = parser.parse_generation_parameters(infotext, [])
-    else:
-        said = parser.parse_generation_parameters(infotext)
-    return dict(said)
+    return dict(_module("infotext_utils").parse_generation_parameters(infotext, []))
 
 
 def request_from(infotext: str) -> Request:

@@ -21,6 +21,7 @@ from .wrapping import Outcome, is_wrapped, wrap
 STORE = TapeStore(program.data_folder())
 REQUESTS = Requests()
 UNKNOWN = "this version of the program is unknown to it"
+TOO_OLD = "it needs A1111 1.10 or newer, or Forge: this program does not tell extensions when it samples"
 
 
 @dataclass
@@ -67,6 +68,8 @@ class PreviewScript(scripts.Script):
         try:
             settings = Settings.read(*values)
             if settings.mode != "off":
+                if not program.is_current():
+                    raise ValueError(TOO_OLD)
                 STORE.memory = program.mebibytes("commutant_memory", 1024)
                 STORE.disk = program.mebibytes("commutant_disk", 4096)
                 p.commutant = Job(settings, captured(p), bool(getattr(p, "enable_hr", False)))

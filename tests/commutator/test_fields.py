@@ -18,7 +18,7 @@ from .worlds import highest, normal, paths, relative, seeds
 
 def quadrature_mean(density, path, x: float, t: float) -> float:
     """E[x_0 | x_t = x] of scalar data with the given density, by the trapezoidal rule around the data."""
-    grid = np.linspace(-12, 12, 20001)
+    grid = np.linspace(-40, 40, 40001)
     likelihood = -((x - path.alpha(t) * grid) ** 2) / (2 * path.sigma(t) ** 2)
     weight = density(grid) * np.exp(likelihood - likelihood.max())
     return float((grid * weight).sum() / weight.sum())

@@ -206,6 +206,9 @@ class Script:
     def on_after_component(self, callback, *, elem_id):
         self.after.append((elem_id, callback))
 
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        """Fired before each sampling, the second pass of hires fix included."""
+
 
 class ScriptRunner:
     """Calls the hooks and swallows what they raise, as the programs do; here the errors are kept for the tests."""

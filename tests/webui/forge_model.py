@@ -6,6 +6,7 @@ Runs in Forge's interpreter, after `initialize_forge()`.
 import os
 
 import torch
+from small_weights import randomise
 
 FLAGS = ["--skip-torch-cuda-test", "--always-cpu", "--skip-version-check", "--no-hashing"]
 UNET = {
@@ -48,7 +49,7 @@ def small_engine():
     decoder = IntegratedAutoencoderKL.from_config(vae)
     unet = IntegratedUNet2DConditionModel.from_config(dict(UNET)).to(**on_cpu)
     for module in (encoder, decoder, unet):
-        _randomise(module)
+        randomise(module)
     unet._internal_dict = dict(UNET)
     unet.storage_dtype = unet.computation_dtype = torch.float32
     unet.load_device = unet.initial_device = unet.offload_device = memory_management.cpu
@@ -89,7 +90,7 @@ def small_sdxl():
     unet = parts["unet"] = IntegratedUNet2DConditionModel.from_config(dict(config)).float()
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
-            _randomise(part)
+            randomise(part)
     unet._internal_dict = config
     unet.storage_dtype = unet.computation_dtype = torch.float32
     unet.load_device = unet.initial_device = unet.offload_device = memory_management.cpu
@@ -143,21 +144,11 @@ def small_flux():
     }
     for part in parts.values():
         if isinstance(part, torch.nn.Module):
-            _randomise(part.float())
+            randomise(part.float())
     transformer.config = dict(FLUX)
     transformer.storage_dtype = transformer.computation_dtype = torch.float32
     transformer.load_device = transformer.initial_device = transformer.offload_device = memory_management.cpu
     return Flux(model_list.Flux(dict(FLUX)), parts)
-
-
-def _randomise(module):
-    """Weights that keep the size of what passes: zero-initialised layers would hide half of the model."""
-    for name, weight in module.named_parameters():
-        with torch.no_grad():
-            if weight.ndim > 1:
-                weight.normal_(0.0, 1.0 / weight[0].numel() ** 0.5)
-            else:
-                weight.fill_(1.0 if name.endswith("weight") else 0.0)
 
 
 def install(engine=small_engine):

@@ -25,6 +25,15 @@ def test_that_check_sees_a_preview(host):
     assert plainly(host, "preview", sampler_name="Euler") is None
 
 
+def test_a_program_without_the_hook(host, monkeypatch):
+    """A1111 before 1.10 fires nothing before it samples."""
+    from . import fake_program
+
+    monkeypatch.setattr(fake_program.ScriptRunner, "process_before_every_sampling", lambda *_, **__: None)
+    monkeypatch.delattr(fake_program.Script, "process_before_every_sampling")
+    assert "needs A1111 1.10 or newer" in plainly(host, "preview")
+
+
 def test_an_adaptive_sampler_is_told_by_what_it_takes(host):
     from commutant.integrations.webui.refusals import reason
 

@@ -1,10 +1,9 @@
-"""Drives a real Forge, headless, and writes what was seen to a JSON file.
+"""Drives a real Forge or A1111, headless, and writes what was seen to a JSON file.
 
-    cd FORGE && venv/bin/python .../tests/webui/forge_driver.py CHECKPOINT RESULT [CHECK ...]
+    cd FORGE && venv/bin/python .../tests/webui/program_driver.py CHECKPOINT RESULT [CHECK ...]
 
-Run by test_forge.py in Forge's own interpreter, in Forge's folder, with the checkout of this project as an extension.
-CHECKPOINT is any safetensors file: the small model takes its place.
-RESULT is the file to write.
+Run by test_programs.py in the program's own interpreter, in its folder, with the checkout of this project as an
+extension. CHECKPOINT is any safetensors file: the small model takes its place. RESULT is the file to write.
 """
 
 import json
@@ -13,8 +12,8 @@ import sys
 import traceback
 from pathlib import Path
 
-import forge_model
-from forge_session import Counted, Forge, same, start
+import program_session
+from program_session import Counted, Program, same, start
 
 DETERMINISTIC = ("Euler", "DPM++ 2M", "Heun", "LMS", "DPM2", "DPM fast", "HeunPP2", "IPNDM", "IPNDM_V", "DEIS")
 STOCHASTIC = (
@@ -32,22 +31,22 @@ STOCHASTIC = (
 PLAIN = ("DPM adaptive", "DDIM", "DDIM CFG++", "PLMS", "UniPC")
 
 
-def sampler(forge, name, **fields):
+def sampler(program, name, **fields):
     """One sampler: plain, previewed, finished by the button's way and by the API's."""
     import torch
 
     with Counted() as whole:
-        plain = forge.make("off", sampler_name=name, **fields)
+        plain = program.make("off", sampler_name=name, **fields)
     found = torch.get_rng_state()
-    preview = forge.make("preview", sampler_name=name, **fields)
+    preview = program.make("preview", sampler_name=name, **fields)
     seen = {"comments": preview.comments, "size": preview.images[0].size, "infotext": preview.infotexts[0]}
     seen["plain"] = same(preview.images[0], plain.images[0])
-    if forge.host.REQUESTS.of(preview.infotexts[0]) is None:
+    if program.host.REQUESTS.of(preview.infotexts[0]) is None:
         return seen
-    image, infotext, comments = forge.finish(preview.infotexts[0])
+    image, infotext, comments = program.finish(preview.infotexts[0])
     torch.set_rng_state(found)
     with Counted() as rest:
-        again = forge.make("finish", sampler_name=name, **fields)
+        again = program.make("finish", sampler_name=name, **fields)
     return seen | {
         "finish": same(image, plain.images[0]),
         "latent": torch.equal(again.latents[0], plain.latents[0]),
@@ -57,51 +56,51 @@ def sampler(forge, name, **fields):
     }
 
 
-def infotext_round_trip(forge):
+def infotext_round_trip(program):
     """What "PNG info" would put back into the accordion."""
     from modules import infotext_utils
 
-    made = forge.make("preview", "paper", "2", 3, 1)
+    made = program.make("preview", "paper", "2", 3, 1)
     said = infotext_utils.parse_generation_parameters(made.infotexts[0], [])
-    fields = [field for field in forge.runner.infotext_fields if field[0] in forge.script.controls]
+    fields = [field for field in program.runner.infotext_fields if field[0] in program.script.controls]
     return {"infotext": made.infotexts[0], "restored": [target(said) for _, target in fields]}
 
 
-def schedulers(forge):
-    """Every scheduler of Forge with one sampler: finish equal, and what was said."""
+def schedulers(program):
+    """Every scheduler of the program with one sampler: finish equal, and what was said."""
     from modules import sd_schedulers
 
     seen = {}
     for scheduler in sd_schedulers.schedulers:
-        made = sampler(forge, "Euler a", scheduler=scheduler.label)
+        made = sampler(program, "Euler a", scheduler=scheduler.label)
         seen[scheduler.label] = [made.get("latent"), made["comments"]]
     return seen
 
 
-def presets(forge):
+def presets(program):
     """Every preset and another scale: preview's size, finish equal."""
-    plain = forge.make("off", sampler_name="Euler a")
+    plain = program.make("off", sampler_name="Euler a")
     seen = {}
     for name, scale in (("matched", "4/3"), ("paper", "2"), ("naive", "4"), ("direct", "2")):
-        made = forge.make("preview", name, scale, sampler_name="Euler a", width=256, height=192)
-        image, _, said = forge.finish(made.infotexts[0])
+        made = program.make("preview", name, scale, sampler_name="Euler a", width=256, height=192)
+        image, _, said = program.finish(made.infotexts[0])
         seen[f"{name} {scale}"] = [made.comments, list(made.images[0].size), same(image, plain.images[0]), said]
     return seen
 
 
-def batches(forge):
+def batches(program):
     """Two batches of two: each image's own seed, the page's two buttons, and the grid left alone."""
-    plain = [forge.make("off", seed=seed).images[0] for seed in (7, 8, 9, 10)]
+    plain = [program.make("off", seed=seed).images[0] for seed in (7, 8, 9, 10)]
     varied = {"subseed": 3, "subseed_strength": 0.4}
-    variation = forge.make("preview", n_iter=2, **varied)
-    second = forge.make("off", n_iter=2, **varied).images[1]
-    one = forge.make("preview", n_iter=4)
-    finished = [forge.finish(text) for text in one.infotexts]
-    two = forge.make("preview", "paper", n_iter=2, batch_size=2)
-    pairs = [forge.finish(text) for text in two.infotexts]
-    whole = forge.make("off", n_iter=2, batch_size=2)
+    variation = program.make("preview", n_iter=2, **varied)
+    second = program.make("off", n_iter=2, **varied).images[1]
+    one = program.make("preview", n_iter=4)
+    finished = [program.finish(text) for text in one.infotexts]
+    two = program.make("preview", "paper", n_iter=2, batch_size=2)
+    pairs = [program.finish(text) for text in two.infotexts]
+    whole = program.make("off", n_iter=2, batch_size=2)
     return {
-        "variation": same(forge.finish(variation.infotexts[1])[0], second),
+        "variation": same(program.finish(variation.infotexts[1])[0], second),
         "one_by_one": [same(made[0], image) for made, image in zip(finished, plain)],
         "in_pairs": [_difference(made[0], image) for made, image in zip(pairs, whole.images)],
         "said": sorted({made[2] for made in finished + pairs}),
@@ -109,11 +108,11 @@ def batches(forge):
     }
 
 
-def buttons(forge):
+def buttons(program):
     """Finish selected, then Finish all, on the page's own values."""
-    handlers = forge.host.Buttons(forge.host.program, forge.host.REQUESTS, lambda: forge.script.args_from)
-    made = forge.make("preview", n_iter=3, seed=20)
-    plain = [forge.make("off", seed=seed).images[0] for seed in (20, 21, 22)]
+    handlers = program.host.Buttons(program.host.program, program.host.REQUESTS, lambda: program.script.args_from)
+    made = program.make("preview", n_iter=3, seed=20)
+    plain = [program.make("off", seed=seed).images[0] for seed in (20, 21, 22)]
     images, info = list(made.images), made.js()
     images, info, _, said = handlers.finish_selected("", images, 1, info)
     after_one = [list(image.size) for image in images]
@@ -129,12 +128,12 @@ def buttons(forge):
     }
 
 
-def hires(forge):
+def hires(program):
     """With hires fix: the preview is of the first pass, the finish is the plain run, second pass included."""
     fields = {"enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Latent", "denoising_strength": 0.6, "hr_cfg": 5.0}
     fields |= {"hr_second_pass_steps": 4, "hr_additional_modules": ["Use same choices"]}
-    plain, preview = forge.make("off", **fields), forge.make("preview", **fields)
-    image, infotext, said = forge.finish(preview.infotexts[0])
+    plain, preview = program.make("off", **fields), program.make("preview", **fields)
+    image, infotext, said = program.finish(preview.infotexts[0])
     return {
         "preview": list(preview.images[0].size),
         "final": list(image.size),
@@ -145,36 +144,36 @@ def hires(forge):
     }
 
 
-def lost(forge):
+def lost(program):
     """A tape that is gone, one that was spilled, one that was changed on disk, and a request of an earlier session."""
-    plain = forge.make("off", sampler_name="Euler a", seed=31)
-    store, text = forge.host.STORE, forge.make("preview", sampler_name="Euler a", seed=31).infotexts[0]
+    plain = program.make("off", sampler_name="Euler a", seed=31)
+    store, text = program.host.STORE, program.make("preview", sampler_name="Euler a", seed=31).infotexts[0]
     from modules import shared
 
     seen = {}
     shared.opts.data["commutant_memory"] = 0
-    forge.make("preview", sampler_name="Euler a", seed=32)  # pushes the first out of memory
+    program.make("preview", sampler_name="Euler a", seed=32)  # pushes the first out of memory
     del shared.opts.data["commutant_memory"]
-    seen["spilled"] = [len(store._files()), same(forge.finish(text)[0], plain.images[0]), forge.finish(text)[2]]
+    seen["spilled"] = [len(store._files()), same(program.finish(text)[0], plain.images[0]), program.finish(text)[2]]
     for path in store._files():
         path.write_bytes(path.read_bytes()[:-1] + b"x")
-    image, _, said = forge.finish(text)
+    image, _, said = program.finish(text)
     seen["changed"] = [same(image, plain.images[0]), said]
-    forge.host.REQUESTS._by_infotext.clear()
+    program.host.REQUESTS._by_infotext.clear()
     store.clear()
-    request = forge.host.program.request_from(text)
-    image, _, said = forge.host.program.final_of(request, forge.script.args_from)
+    request = program.host.program.request_from(text)
+    image, _, said = program.host.program.final_of(request, program.script.args_from)
     seen["forgotten"] = [same(image, plain.images[0]), said]
     return seen
 
 
-def refused(forge):
+def refused(program):
     """A mask, a refiner, an odd size and nonsense from a client: plain pictures with a comment."""
     from modules import sd_models
 
-    plain = forge.make("off")
+    plain = program.make("off")
     seen = {}
-    kind = type(forge.script)
+    kind = type(program.script)
     before = kind.before_process
     for name, change in (
         ("mask", {"image_mask": plain.images[0]}),
@@ -182,28 +181,28 @@ def refused(forge):
     ):
         kind.before_process = lambda self, p, *v, change=change: (before(self, p, *v), p.__dict__.update(change))
         try:
-            made = forge.make("preview")
+            made = program.make("preview")
         finally:
             kind.before_process = before
         seen[name] = [same(made.images[0], plain.images[0]), made.comments]
-    odd = forge.make("off", width=264)
-    made = forge.make("preview", width=264)
+    odd = program.make("off", width=264)
+    made = program.make("preview", width=264)
     seen["odd size"] = [same(made.images[0], odd.images[0]), made.comments]
-    made = forge.make("preview", "no such preset")
+    made = program.make("preview", "no such preset")
     seen["nonsense"] = [same(made.images[0], plain.images[0]), made.comments]
     return seen
 
 
-def left_behind(forge):
+def left_behind(program):
     """What is not as it was after a preview: k-diffusion's torch, the samplers' functions, the grid of options."""
     import k_diffusion.sampling as sampling
     from modules import sd_samplers_common
 
-    forge.make("preview", sampler_name="Euler a")
+    program.make("preview", sampler_name="Euler a")
     return [type(sampling.torch) is sd_samplers_common.TorchHijack, sampling.sample_euler.__module__]
 
 
-def api(forge):
+def api(program):
     """Over HTTP: /sdapi/v1/txt2img with alwayson_scripts, plain, preview and finish."""
     import base64
     import io
@@ -236,29 +235,39 @@ def api(forge):
     }
 
 
-def sdxl(forge):
-    """SDXL in Forge: two text encoders, and the picture's size among the conditions."""
-    forge_model.install(forge_model.small_sdxl)
+def sdxl(program):
+    """SDXL: two text encoders, and the picture's size among the conditions."""
+    if program_session.name() == "forge":
+        import forge_model
+
+        forge_model.install(forge_model.small_sdxl)
+    else:
+        import a1111_model
+
+        a1111_model.install(Path(sys.argv[1]).with_name("small-xl.safetensors"), a1111_model.small_sdxl)
+        from modules import shared
+
+        assert shared.sd_model.is_sdxl
     seen = {}
     for name in ("Euler a", "DPM++ 2M SDE"):
-        made = sampler(forge, name, prompt="a large balloon", negative_prompt="blur")
+        made = sampler(program, name, prompt="a large balloon", negative_prompt="blur")
         seen[name] = [made.get("size"), made.get("latent"), made.get("calls"), made["comments"]]
-    forge_model.install()
     return seen
 
 
-def flux(forge):
+def flux(program):
     """Flux in Forge: noise levels that are times, latents of 16 channels, patches of 2 x 2."""
+    import forge_model
+
     forge_model.install(forge_model.small_flux)
     seen = {}
     for name in ("Euler", "DPM++ 2M", "Euler a", "Heun"):
-        made = sampler(forge, name, scheduler="Simple", cfg_scale=1.0, prompt="a balloon", negative_prompt="blur")
+        made = sampler(program, name, scheduler="Simple", cfg_scale=1.0, prompt="a balloon", negative_prompt="blur")
         seen[name] = [made.get("size"), made.get("latent"), made.get("calls"), made["comments"]]
-    forge_model.install()
     return seen
 
 
-def lora(forge):
+def lora(program):
     """A LoRA in the prompt: it counts, the finish has it, and another strength is another beginning."""
     import torch
     from modules import shared
@@ -272,11 +281,11 @@ def lora(forge):
     save_file({**weights, f"{key}.alpha": torch.tensor(4.0)}, path)
     try:
         sys.modules["networks"].list_available_networks()
-        bare = forge.make("off", prompt="a fox")
-        plain = forge.make("off", prompt="a fox <lora:commutant-test:1>")
-        preview = forge.make("preview", prompt="a fox <lora:commutant-test:1>")
-        image, _, said = forge.finish(preview.infotexts[0])
-        weaker = forge.make("finish", prompt="a fox <lora:commutant-test:0.3>")
+        bare = program.make("off", prompt="a fox")
+        plain = program.make("off", prompt="a fox <lora:commutant-test:1>")
+        preview = program.make("preview", prompt="a fox <lora:commutant-test:1>")
+        image, _, said = program.finish(preview.infotexts[0])
+        weaker = program.make("finish", prompt="a fox <lora:commutant-test:0.3>")
         return {
             "counts": not same(bare.images[0], plain.images[0]),
             "equal": same(image, plain.images[0]),
@@ -304,32 +313,36 @@ CHECKS = (
     api,
     schedulers,
     lora,
-    sdxl,
-    flux,
+    sdxl,  # from here on with other models
 )
+FORGE_CHECKS = (flux,)
 
 
 def main():
-    # Forge works in a thread of its own, and what the API asks for waits for it.
-    from threading import Thread
-
     seen = {"samplers": {}, "errors": {}}
     checkpoint, result, *wanted = sys.argv[1:]
-    start("--api", "--ckpt", checkpoint)
-    from modules_forge import main_thread
+    start(checkpoint, "--api")
+    if program_session.name() == "forge":  # it works in a thread of its own, and what the API asks for waits for it
+        from threading import Thread
 
-    Thread(target=main_thread.loop, daemon=True).start()
-    forge = Forge()
+        from modules_forge import main_thread
+
+        Thread(target=main_thread.loop, daemon=True).start()
+    program = Program()
 
     def note(into, name, check, *arguments):
         try:
-            into[name] = check(forge, *arguments)
+            into[name] = check(program, *arguments)
         except Exception:
             seen["errors"][name] = traceback.format_exc(limit=-4)
 
+    from modules import sd_samplers
+
+    offered = [s.name for s in sd_samplers.all_samplers]
     for name in (*DETERMINISTIC, *STOCHASTIC, *PLAIN) if not wanted or "samplers" in wanted else ():
-        note(seen["samplers"], name, sampler, name)
-    for check in CHECKS:
+        if name in offered:
+            note(seen["samplers"], name, sampler, name)
+    for check in CHECKS + (FORGE_CHECKS if program_session.name() == "forge" else ()):
         if not wanted or check.__name__ in wanted:
             note(seen, check.__name__, check)
     Path(result).write_text(json.dumps(seen))
