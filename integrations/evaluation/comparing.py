@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from .entries import Entry, Pair
 from .frontier import drawing, plot_frontier
 from .ledger import Ledger
 from .registry import METRICS
+from .run_record import RunRecord
 from .strips import strip
 from .summary import Summary, markdown_table, workflow_table, write_csv
 from .timing import speedups
@@ -43,57 +43,34 @@ def run(previewer: Any, setting: Setting, folder: Path, told: Callable[[str], No
     """Compare, or go on comparing, and write everything anew. `told` hears one line a batch of pairs.
 
     Raises:
-        Refusal: the folder holds another comparison; matplotlib is not installed.
+        Refusal: the folder holds another comparison (`RunRecord.of`, `Ledger`); matplotlib is not installed.
         UnsupportedError: an entry that the model's pipeline refuses.
     """
     drawing()
     call, names = dict(setting.call), [entry.name for entry in setting.entries]
     ledger = Ledger(folder, names, setting.metrics)
-    record = _Record.read(folder / "run.json")
+    record = RunRecord.of(folder / "run.json", previewer.fingerprint, call, setting.pairs, bool(ledger.rows))
+    record.write()
     size = (call["width"] // 2, call["height"] // 2)
     contest = Contest(previewer, call, setting.entries, size, [METRICS[m] for m in setting.metrics])
     width = previewer.batch_size
     for at in range(ledger.complete(), len(setting.pairs), width):
         ledger.add(contest.run(setting.pairs[at : at + width], at))
         record.ratio = contest.seconds.ratio or record.ratio
-        record.write(folder / "run.json")
+        record.write()
         told(f"{min(at + width, len(setting.pairs))} of {len(setting.pairs)} pairs")
     if record.ratio is None:
-        raise Refusal(f"{folder / 'run.json'} is gone and nothing was left to run: the cost ratio r is not known")
+        raise Refusal("the cost ratio r is not known: no plan was run at half the size; give another folder")
     if setting.timed and not record.speedups:
         told("timing")
         record.speedups = speedups(previewer, call, setting.entries, setting.pairs[: setting.timed])
-        record.write(folder / "run.json")
+        record.write()
     summary = Summary(ledger, setting.entries, record.ratio, call["num_inference_steps"])
     write(summary, record, setting, ledger, folder)
     return summary
 
 
-@dataclass
-class _Record:
-    """What the run measured of the machine: r, and speed-ups by entry."""
-
-    ratio: float | None = None
-    speedups: dict[str, float] | None = None
-
-    @classmethod
-    def read(cls, path: Path) -> _Record:
-        if not path.exists():
-            return cls()
-        try:
-            data = json.loads(path.read_text())
-            speedups = data["speedups"] and {str(k): float(v) for k, v in data["speedups"].items()}
-            return cls(None if data["ratio"] is None else float(data["ratio"]), speedups)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            raise Refusal(f"{path} is not what a comparison wrote; remove it or give another folder") from None
-
-    def write(self, path: Path) -> None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"ratio": self.ratio, "speedups": self.speedups}, indent=1) + "\n")
-        part.replace(path)
-
-
-def write(summary: Summary, record: _Record, setting: Setting, ledger: Ledger, folder: Path) -> None:
+def write(summary: Summary, record: RunRecord, setting: Setting, ledger: Ledger, folder: Path) -> None:
     """Tables as markdown and CSV, the frontier of HaarPSI and PSNR, and the strip of the first pairs."""
     lines = summary.lines(record.speedups)
     head = circumstances(summary, setting)

@@ -96,6 +96,28 @@ def test_compare_goes_on_where_it_was(asked: list[str], tmp_path: Path, capsys: 
         assert float(again[row["pair"], row["entry"]]) == pytest.approx(float(row["psnr"]), abs=0.05)
 
 
+    # Another model, settings or seeds do not go on there, and what is there stays.
+    before = (out / "scores.csv").read_bytes()
+    other = tmp_path / "other.txt"
+    other.write_text("a fox\nanother prompt\n")
+    tiny_flux(seed=1).save_pretrained(tmp_path / "other")
+    for change, said in (
+        (["--seed", "7"], "other prompts or seeds"),
+        (["--prompts", str(other)], "other prompts or seeds"),
+        (["--guidance", "2"], "another guidance_scale"),
+        (["--model", str(tmp_path / "other")], "another model"),
+    ):
+        capsys.readouterr()
+        assert cli.main([*command, *change]) == 2
+        assert said in capsys.readouterr().err
+    record = out / "run.json"
+    for damage in (lambda: record.write_text("{}"), record.unlink):
+        damage()
+        assert cli.main(command) == 2
+        assert "run.json" in capsys.readouterr().err
+    assert (out / "scores.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize("command", ["compare", "calibrate"])
 def test_no_pair_is_made_where_the_plot_cannot_be_drawn(
     command: str, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
