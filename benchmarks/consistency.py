@@ -3,6 +3,8 @@
     python -m benchmarks.consistency --table main --pairs 200 --timed 4
     python -m benchmarks.consistency --table ablation --pairs 64
     python -m benchmarks.consistency --table sweep --pairs 32
+    python -m benchmarks.consistency --table scales --pairs 64 --size 192
+    python -m benchmarks.consistency --table main --pairs 64 --true-cfg 1
 
 Prompts and seeds are those of scenes that the embedded model was not trained on. Reference: the plain pipeline's image
 of the same prompt and seed, reduced to half its size by area averaging. Cost is in full high-resolution runs, decoding
@@ -22,11 +24,12 @@ import numpy as np
 import torch
 
 from commutant.adapters.diffusers import Previewer
-from commutant.integrations.evaluation import METRICS, paired_interval
+from commutant.integrations.evaluation import METRICS, Metric, paired_interval
 from commutant.integrations.evaluation.comparing import Setting, run
 from commutant.integrations.evaluation.entries import TABLES, Pair
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.compose import scene_from_seed
+from commutant.integrations.scenes.objects import composition
 
 from .findings import findings
 
@@ -72,18 +75,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--true-cfg", type=float, default=SCENES_CALL_DEFAULTS["true_cfg_scale"])
+    parser.add_argument("--size", type=int, default=SCENES_CALL_DEFAULTS["height"], help="of the finals, in pixels")
     parser.add_argument("--timed", type=int, default=0, metavar="PAIRS", help="also time this many pairs by the clock")
-    parser.add_argument("--out", type=Path, help="folder (default: docs/results/TABLE)")
+    parser.add_argument("--out", type=Path, help="folder (default: in docs/results, by table and settings)")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
 
     pipe = load_scenes(device=options.device)
     pipe.set_progress_bar_config(disable=True)
     call = dict(SCENES_CALL_DEFAULTS, num_inference_steps=options.steps, true_cfg_scale=options.true_cfg)
+    call |= {"height": options.size, "width": options.size}
     made = prompts_and_seeds(options.pairs)
     command = f"python -m benchmarks.consistency --table {options.table} --pairs {options.pairs}"
+    name = options.table
     if options.true_cfg != SCENES_CALL_DEFAULTS["true_cfg_scale"]:
         command += f" --true-cfg {options.true_cfg:g}"
+        name += f"-cfg-{options.true_cfg:g}"
+    if options.size != SCENES_CALL_DEFAULTS["height"]:
+        command += f" --size {options.size}"
+        name += f"-{options.size}"
+    METRICS["objects"] = Metric(
+        "objects", "objects", composition(), "higher", True, "objects of either picture that are in both, in place", 3
+    )
     setting = Setting(
         call,
         TABLES[options.table](options.steps),
@@ -92,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.timed,
         command,
     )
-    folder = options.out or Path("docs/results") / options.table
+    folder = options.out or Path("docs/results") / name
     summary = run(Previewer(pipe, batch_size=options.batch), setting, folder, lambda line: print(line, flush=True))
     print((folder / "table.md").read_text())
     (folder / "findings.md").write_text(findings(summary, options.table))

@@ -24,19 +24,20 @@ QUESTIONS = {
     ],
     "sweep": [("order 2", "default"), ("block mean", "default"), ("same time", "default")],
 }
-ASKED = ("psnr", "haarpsi", "flip", "sharpness")
+ASKED = ("psnr", "haarpsi", "flip", "sharpness", "objects")
 
 
 def findings(summary: Summary, table: str) -> str:
     """Markdown: differences in every metric asked for, then the frontier."""
-    heads = [METRICS[m].title for m in ASKED]
+    asked = [m for m in ASKED if m in summary.metrics]
+    heads = [METRICS[m].title for m in asked]
     out = ["| difference (95% paired bootstrap; p of Wilcoxon's test) | " + " | ".join(heads) + " |"]
     out += ["|---|" + "---|" * len(heads)]
-    for a, b in QUESTIONS[table]:
+    for a, b in QUESTIONS.get(table, []):
         if not {a, b} <= summary.values.keys():
             continue  # entries of another number of steps
         cells = []
-        for metric in ASKED:
+        for metric in asked:
             found = summary.against(a, b, metric)
             d = found.difference
             cells.append(f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}], p = {found.test.p_value:.1g}")

@@ -20,7 +20,9 @@ def add(commands: Any) -> None:
         "seed: tables, a frontier plot and a picture strip. A run that is stopped goes on where it was.",
     )
     add_arguments(p, pairs=16)
-    p.add_argument("--table", choices=("main", "ablation", "sweep"), default="main", help="which plans (default: main)")
+    p.add_argument(
+        "--table", choices=("main", "ablation", "sweep", "scales"), default="main", help="which plans (default: main)"
+    )
     p.add_argument("--timed", type=int, default=0, metavar="PAIRS", help="also time this many pairs by the clock")
     p.add_argument(
         "--learned",

@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
 from .contest import REFERENCE, Contest
 from .entries import Entry, Pair
 from .frontier import drawing, plot_frontier
@@ -56,16 +55,14 @@ def run(previewer: Any, setting: Setting, folder: Path, told: Callable[[str], No
     width = previewer.batch_size
     for at in range(ledger.complete(), len(setting.pairs), width):
         ledger.add(contest.run(setting.pairs[at : at + width], at))
-        record.ratio = contest.seconds.ratio or record.ratio
+        record.ratios |= contest.seconds.ratios
         record.write()
         told(f"{min(at + width, len(setting.pairs))} of {len(setting.pairs)} pairs")
-    if record.ratio is None:
-        raise Refusal("the cost ratio r is not known: no plan was run at half the size; give another folder")
     if setting.timed and not record.speedups:
         told("timing")
         record.speedups = speedups(previewer, call, setting.entries, setting.pairs[: setting.timed])
         record.write()
-    summary = Summary(ledger, setting.entries, record.ratio, call["num_inference_steps"])
+    summary = Summary(ledger, setting.entries, record.ratios, call["num_inference_steps"])
     write(summary, record, setting, ledger, folder)
     return summary
 
@@ -94,11 +91,13 @@ def circumstances(summary: Summary, setting: Setting) -> str:
     import torch
 
     cfg = call.get("true_cfg_scale") or call.get("guidance_scale")
+    used = {str(entry.scale) for entry in setting.entries} & summary.ratios.keys()
+    ratios = ", ".join(f"{summary.ratios[s]:.3f}" + f" (scale {s})" * (len(used) > 1) for s in sorted(used))
     return (
         f"{date.today().isoformat()}, {platform.machine()}, {torch.get_num_threads()} threads, torch "
         f"{torch.__version__}; `{setting.command}`; {summary.pairs} prompt/seed pairs, N = "
         f"{call['num_inference_steps']}, guidance {cfg}, {call['width']}x{call['height']} reduced to "
-        f"{call['width'] // 2}x{call['height'] // 2}, r = {summary.ratio:.3f}."
+        f"{call['width'] // 2}x{call['height'] // 2}, r = {ratios}."
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from ...adapters.sheet import Preview
@@ -40,24 +41,25 @@ class Outcome:
 
 @dataclass
 class Seconds:
-    """Wall-clock inside the model, and samples that went through it, at both resolutions."""
+    """Wall-clock inside the model, and samples that went through it: at high resolution, and at low ones by scale."""
 
-    high: float = 0.0
-    low: float = 0.0
-    high_rows: int = 0
-    low_rows: int = 0
+    high: tuple[float, int] = (0.0, 0)
+    low: dict[str, tuple[float, int]] = field(default_factory=dict)
 
-    def add(self, preview: Preview) -> None:
-        cost = preview.cost
-        self.high, self.high_rows = self.high + cost.high_seconds, self.high_rows + cost.high
-        self.low, self.low_rows = self.low + cost.low_seconds, self.low_rows + cost.low
+    def add(self, preview: Preview, scale: Fraction | int) -> None:
+        """Count what a preview at this scale took."""
+        cost, name = preview.cost, str(scale)
+        self.high = (self.high[0] + cost.high_seconds, self.high[1] + cost.high)
+        seconds, rows = self.low.get(name, (0.0, 0))
+        self.low[name] = (seconds + cost.low_seconds, rows + cost.low)
 
     @property
-    def ratio(self) -> float | None:
-        """r: seconds of a low-resolution evaluation over those of a high-resolution one."""
-        if not (self.high_rows and self.low_rows and self.high):
-            return None
-        return (self.low / self.low_rows) / (self.high / self.high_rows)
+    def ratios(self) -> dict[str, float]:
+        """r by scale: seconds of a low-resolution evaluation over those of a high-resolution one."""
+        seconds, rows = self.high
+        if not (seconds and rows):
+            return {}
+        return {s: (low / count) / (seconds / rows) for s, (low, count) in self.low.items() if count}
 
 
 class Contest:
@@ -68,7 +70,7 @@ class Contest:
         call: arguments of the plain call of the final; height and width among them.
         size: (width, height) in pixels that everything is compared at.
 
-    `seconds` collects r over everything that was run at half the size, for `Summary`.
+    `seconds` collects r at every scale that was run, for `Summary`.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ class Contest:
             **self.call,
         )
         for preview in whole:
-            self.seconds.add(preview)
+            self.seconds.add(preview, 1)
         references = [area_reduced(image, self.size) for image in self.previewer.finish(list(whole))]
         for entry in self.entries:
             if entry.cache is not None:
@@ -123,8 +125,7 @@ class Contest:
         evaluations = preview.tape.header["evaluations"]
         passes = preview.cost.full / evaluations
         high = preview.tape.recorded if plan.head_steps is None else preview.cost.high / passes
-        if plan.scale == 2:
-            self.seconds.add(preview)
+        self.seconds.add(preview, plan.scale)
         return preview.image, float(high), preview.cost.low / passes, float(evaluations - preview.tape.recorded)
 
     def _plain_low(self, pairs: Sequence[Pair]) -> list[Any]:

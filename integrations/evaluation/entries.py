@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from ...commutator import Guidance, Plan, preset
 from .frontier import Kind
@@ -30,6 +31,11 @@ class Entry:
     kind: Kind
     plan: Plan | None
     cache: str | None = None
+
+    @property
+    def scale(self) -> Fraction | int:
+        """Full size over that of its low-resolution evaluations."""
+        return 2 if self.plan is None else self.plan.scale
 
 
 def table(steps: int) -> list[Entry]:
@@ -146,4 +152,10 @@ def candidates(steps: int) -> list[Entry]:
     return [Entry(name, "rival" if plan.tail == 0 else "ours", plan) for plan, name in found.items()]
 
 
-TABLES = {"main": table, "ablation": ablation, "sweep": sweep}
+def scales(steps: int) -> list[Entry]:
+    """The default at every scale, each with its own cost; for finals whose size all of them divide."""
+    names = ("4/3", "3/2", "2", "3", "4")
+    return [Entry(f"scale {s}", "ours", preset("matched", steps, Fraction(s))) for s in names]
+
+
+TABLES = {"main": table, "ablation": ablation, "sweep": sweep, "scales": scales}

@@ -22,14 +22,15 @@ class RunRecord:
 
     Attributes:
         model: fingerprint of the pipeline. call: arguments of the plain final, as text. pairs: prompts and seeds.
-        ratio: r, seconds of a low-resolution evaluation over those of a high-resolution one. speedups: by entry.
+        ratios: r by scale, seconds of a low-resolution evaluation over those of a high-resolution one.
+        speedups: by entry.
     """
 
     path: Path
     model: str
     call: dict[str, str]
     pairs: list[Pair]
-    ratio: float | None = None
+    ratios: dict[str, float] = field(default_factory=dict)
     speedups: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -54,7 +55,7 @@ class RunRecord:
         if found.pairs[:common] != asked.pairs[:common]:
             raise Refusal(f"{path.parent} holds a comparison of other prompts or seeds; give another folder")
         asked.pairs = max(found.pairs, asked.pairs, key=len)
-        asked.ratio, asked.speedups = found.ratio, found.speedups
+        asked.ratios, asked.speedups = found.ratios, found.speedups
         return asked
 
     def write(self) -> None:
@@ -62,7 +63,7 @@ class RunRecord:
         data = {
             "model": self.model,
             "call": self.call,
-            "ratio": self.ratio,
+            "ratios": self.ratios,
             "speedups": self.speedups,
             "pairs": [[pair.prompt, pair.seed] for pair in self.pairs],
         }
@@ -75,13 +76,12 @@ class RunRecord:
     def _read(cls, path: Path) -> RunRecord:
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            ratio = data["ratio"]
             return cls(
                 path,
                 str(data["model"]),
                 {str(k): str(v) for k, v in data["call"].items()},
                 [Pair(str(prompt), int(seed)) for prompt, seed in data["pairs"]],
-                None if ratio is None else float(ratio),
+                {str(k): float(v) for k, v in data["ratios"].items()},
                 {str(k): float(v) for k, v in data["speedups"].items()},
             )
         except (ValueError, TypeError, KeyError, AttributeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,13 +39,13 @@ class Line:
 
 
 class Summary:
-    """The complete pairs of a ledger, at the cost ratio `ratio` = r, for a final of `steps` evaluations."""
+    """The complete pairs of a ledger, at cost ratios r by scale, for a final of `steps` evaluations."""
 
-    def __init__(self, ledger: Ledger, entries: Sequence[Entry], ratio: float, steps: int) -> None:
+    def __init__(self, ledger: Ledger, entries: Sequence[Entry], ratios: Mapping[str, float], steps: int) -> None:
         self.pairs = ledger.complete()
         if not self.pairs:
             raise ValueError("no pair has every entry yet: there is nothing to sum up")
-        self.entries, self.ratio, self.steps = list(entries), ratio, steps
+        self.entries, self.ratios, self.steps = list(entries), dict(ratios), steps
         self.metrics = ledger.metrics
         self.values = {
             e.name: {
@@ -58,9 +58,16 @@ class Summary:
     def line(self, entry: Entry, speedup: float | None = None) -> Line:
         """The means of an entry."""
         values = self.values[entry.name]
-        cost = float(np.mean(values["high"] + self.ratio * values["low"])) / self.steps
+        cost = float(np.mean(values["high"] + self._ratio(entry) * values["low"])) / self.steps
         finish = float(np.mean(values["finish"])) / self.steps
         return Line(entry, cost, finish, {m: float(values[m].mean()) for m in self.metrics}, speedup)
+
+    def _ratio(self, entry: Entry) -> float:
+        if not self.values[entry.name]["low"].any():
+            return 0.0
+        if str(entry.scale) not in self.ratios:
+            raise ValueError(f"the cost ratio r at scale {entry.scale} of {entry.name!r} was not measured")
+        return self.ratios[str(entry.scale)]
 
     def lines(self, speedups: dict[str, float] | None = None) -> list[Line]:
         """All entries, in their order."""

@@ -43,11 +43,15 @@ class SceneClassifier(nn.Module):
         )
         self.head = nn.Conv2d(4 * width, len(OBJECTS), 3, padding=1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Resize to 128x128, look everywhere, and take the strongest evidence of each object."""
+    def evidence(self, images: Tensor) -> Tensor:
+        """Resize to 128x128 and look everywhere: logits [B, len(OBJECTS), 8, 8]."""
         if images.shape[-2:] != (SIDE, SIDE):
             images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
-        return self.head(self.features(images)).flatten(2).amax(dim=2)
+        return self.head(self.features(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The strongest evidence of each object."""
+        return self.evidence(images).flatten(2).amax(dim=2)
 
 
 def load_classifier(folder: Path = FOLDER) -> SceneClassifier:

@@ -95,7 +95,6 @@ def test_compare_goes_on_where_it_was(asked: list[str], tmp_path: Path, capsys: 
     for row in rows:
         assert float(again[row["pair"], row["entry"]]) == pytest.approx(float(row["psnr"]), abs=0.05)
 
-
     # Another model, settings or seeds do not go on there, and what is there stays.
     before = (out / "scores.csv").read_bytes()
     other = tmp_path / "other.txt"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 from commutant.commutator import Plan, preset
 from commutant.integrations.errors import Refusal
 from commutant.integrations.evaluation.calibration import affordable, choose
-from commutant.integrations.evaluation.contest import Outcome
+from commutant.integrations.evaluation.contest import Outcome, Seconds
 from commutant.integrations.evaluation.entries import TABLES, Entry, candidates
 from commutant.integrations.evaluation.ledger import Ledger
 from commutant.integrations.evaluation.summary import Summary, markdown_table, workflow_table, write_csv
@@ -48,7 +50,7 @@ def ledger(folder: Path, made: list[Outcome]) -> Ledger:
 
 
 def summary(folder: Path, gap: float = 0.0) -> Summary:
-    return Summary(ledger(folder, outcomes(gap=gap)), ENTRIES, 0.25, STEPS)
+    return Summary(ledger(folder, outcomes(gap=gap)), ENTRIES, {"2": 0.25, "4": 0.1}, STEPS)
 
 
 def test_cost_and_workflow_are_counted_in_full_runs(tmp_path):
@@ -57,6 +59,28 @@ def test_cost_and_workflow_are_counted_in_full_runs(tmp_path):
     assert matched.finish == pytest.approx(24 / 30)
     assert matched.workflow(16) == pytest.approx(16 / (16 * 8 / 30 + 24 / 30))
     assert fewer.workflow(4) == pytest.approx(4 / (4 * 8 / 30 + 1))  # what cannot be resumed pays its final in full
+
+
+def test_each_scale_has_its_own_cost_ratio(tmp_path):
+    quarter = [Entry("matched", "ours", preset("matched", STEPS, 4)), *ENTRIES[1:]]
+    book = ledger(tmp_path, outcomes())
+    made = Summary(book, quarter, {"2": 0.25, "4": 0.1}, STEPS).lines()[0]
+    assert made.cost == pytest.approx((6 + 0.1 * 8) / 30)
+    with pytest.raises(ValueError, match="r at scale 4 of 'matched' was not measured"):
+        Summary(book, quarter, {"2": 0.25}, STEPS).lines()
+
+
+def test_seconds_are_kept_by_scale():
+    def preview(high, low, high_seconds, low_seconds):
+        cost = SimpleNamespace(high=high, low=low, high_seconds=high_seconds, low_seconds=low_seconds)
+        return SimpleNamespace(cost=cost)
+
+    seconds = Seconds()
+    assert seconds.ratios == {}
+    seconds.add(preview(10, 0, 5.0, 0.0), 1)
+    seconds.add(preview(0, 8, 0.0, 1.0), Fraction(2))
+    seconds.add(preview(10, 4, 5.0, 0.2), 4)
+    assert seconds.ratios == pytest.approx({"2": 0.25, "4": 0.1})
 
 
 def test_a_ledger_is_read_back_and_gone_on_with(tmp_path):
@@ -92,7 +116,7 @@ def test_a_line_cut_short_is_dropped_and_other_faults_are_refused(tmp_path):
 
 def test_nothing_is_summed_up_without_a_whole_pair(tmp_path):
     with pytest.raises(ValueError, match="no pair"):
-        Summary(ledger(tmp_path, outcomes(1)[:-1]), ENTRIES, 0.25, STEPS)
+        Summary(ledger(tmp_path, outcomes(1)[:-1]), ENTRIES, {"2": 0.25, "4": 0.1}, STEPS)
 
 
 def test_the_frontier_leaves_out_what_is_beaten_in_both(tmp_path):
