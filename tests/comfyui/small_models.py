@@ -158,3 +158,33 @@ def ltxv():
         "dtype": torch.float32,
     }
     return _patcher(comfy.supported_models.LTXV(config), comfy.model_base.LTXV)
+
+
+def hunyuan_video():
+    """A video model of HunyuanVideo's class with one block of each kind, random, float32."""
+    import comfy.model_base
+    import comfy.supported_models
+
+    config = {
+        "image_model": "hunyuan_video",
+        "in_channels": 16,
+        "out_channels": 16,
+        "vec_in_dim": 16,
+        "context_in_dim": 32,
+        "hidden_size": 64,
+        "mlp_ratio": 2.0,
+        "num_heads": 2,
+        "depth": 1,
+        "depth_single_blocks": 1,
+        "axes_dim": [8, 12, 12],
+        "theta": 256,
+        "patch_size": [1, 2, 2],
+        "qkv_bias": True,
+        "guidance_embed": True,
+        "byt5": False,
+        "meanflow": False,
+        "use_cond_type_embedding": False,
+        "vision_in_dim": None,
+        "dtype": torch.float32,
+    }
+    return _patcher(comfy.supported_models.HunyuanVideo(config), comfy.model_base.HunyuanVideo)

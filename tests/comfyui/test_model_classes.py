@@ -40,6 +40,21 @@ def test_sd3_finishes_as_the_stock_node_does(graph, nodes, sampler):
     assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
 
 
+def test_the_paper_preset_on_sdxl(graph, unet):
+    made = graph.compare(unet, condition(1), latent(), sampler="dpmpp_2m", preset="paper")
+    assert made["preview"]["samples"].shape == (1, 4, 8, 12)
+    assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(sdxl, 4), (sd3, 16)])
+def test_both_are_moved(graph, nodes, kind, channels):
+    moved, stock = graph.moved(kind(), latent(channels), right=32, down=-16)
+    assert moved.isfinite().all()
+    assert not torch.allclose(moved, stock, atol=1e-2)
+    still, stock = graph.moved(kind(), latent(channels))
+    assert torch.allclose(still, stock, atol=1e-3)
+
+
 class Clip:
     """Encodes every text alike; ComfyUI's nodes need no more of one."""
 

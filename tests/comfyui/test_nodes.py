@@ -88,6 +88,12 @@ def test_samplers_that_cannot_be_replayed_are_refused_by_name(graph, unet, name)
         graph.compare(unet, condition(1), latent(), sampler=name, finish=False)
 
 
+@pytest.mark.parametrize("name", ["heun", "uni_pc"])
+def test_samplers_whose_state_the_paper_cannot_correct_are_refused(graph, unet, name):
+    with pytest.raises(RuntimeError, match="UnsupportedError: guidance kind 'exact' corrects the state"):
+        graph.compare(unet, condition(1), latent(), sampler=name, preset="paper", finish=False)
+
+
 def test_a_short_tail_of_a_brownian_tree_is_refused_and_a_full_one_is_not(graph, unet):
     with pytest.raises(RuntimeError, match="tail=None"):
         graph.compare(unet, condition(1), latent(), sampler="dpmpp_sde", tail=3, finish=False)

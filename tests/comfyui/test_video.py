@@ -1,10 +1,10 @@
-"""Latents with frames: models of WAN's and LTX-Video's classes."""
+"""Latents with frames: models of WAN's, LTX-Video's and HunyuanVideo's classes."""
 
 import pytest
 import torch
 
-from .small_models import ltxv, wan
-from .worlds import Graph, condition
+from .small_models import hunyuan_video, ltxv, wan
+from .worlds import STEPS, Graph, condition
 
 SAMPLERS = (
     "euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_sde", "dpmpp_2m_sde", "res_multistep", "uni_pc",
@@ -56,6 +56,25 @@ def test_ltxv_finishes_as_the_stock_node_does(graph, nodes, sampler):
     made = graph.compare(ltxv(), ltxv_text(1), latent(128), negative=ltxv_text(2), sampler=sampler)
     assert made["preview"]["samples"].shape == (1, 128, 3, 8, 12)
     assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "uni_pc"])
+def test_hunyuan_video_finishes_as_the_stock_node_does(graph, nodes, sampler):
+    made = graph.compare(hunyuan_video(), condition(1), latent(), sampler=sampler)
+    assert made["preview"]["samples"].shape == (1, 16, 3, 8, 12)
+    assert torch.equal(made["finish"]["samples"], made["stock"]["samples"])
+
+
+def test_the_live_previewer_shows_both_sizes(graph, model, monkeypatch):
+    import latent_preview
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    shown = []
+    to_image = latent_preview.preview_to_image
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
+    monkeypatch.setattr(latent_preview, "preview_to_image", lambda x: shown.append(tuple(x.shape)) or to_image(x))
+    graph.compare(model, condition(1), latent(), sampler="uni_pc", finish=False)
+    assert shown == [(16, 24, 3)] * 3 + [(8, 12, 3)] * (STEPS - 3)
 
 
 def test_an_image_of_a_video_model_is_a_video_of_one_frame(graph, model):
@@ -134,7 +153,15 @@ def test_an_area_of_a_video(graph, model):
 
 @pytest.mark.parametrize(
     "name",
-    ["vace_frames", "camera_conditions", "pose_video_latent", "control_video", "time_dim_concat", "reference_latents"],
+    [
+        "vace_frames",
+        "camera_conditions",
+        "pose_video_latent",
+        "control_video",
+        "time_dim_concat",
+        "keyframe_idxs",
+        "reference_latents",
+    ],
 )
 def test_conditions_laid_over_the_large_latent_are_refused_by_name(graph, model, name):
     asked = []
