@@ -164,6 +164,8 @@ class LowAnswers(Proxy):
 
     def _told_to_user(self, info: dict[str, Any]) -> dict[str, Any]:
         told = dict(info)
+        if "sigma" not in info:  # uni_pc: its x is in coordinates of its own, at no level that it names
+            return told
         at = level(info.get("sigma_hat", info["sigma"]))
         told["x"] = self.view.state(info["x"], at)
         for key in {"sigma", "sigma_hat"} & told.keys():

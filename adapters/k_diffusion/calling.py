@@ -58,6 +58,10 @@ class Call:
         """The same on another schedule."""
         return replace(self, sigmas=sigmas)
 
+    def apart(self) -> Call:
+        """The same on a copy of the schedule: some samplers (uni_pc) write to the one that they are given."""
+        return self.along(self.sigmas.clone())
+
     def given(self, extra_args: Mapping[str, Any] | None) -> Call:
         """The same with other `extra_args`, where there are any."""
         return self if extra_args is None else replace(self, extra_args=dict(extra_args))

@@ -51,7 +51,7 @@ class Halves:
         with kept(x.device):
             denoiser = checked_denoiser(call, model, x, self.plan, self.path)
         with kept(x.device), denoiser.high(x):
-            call.drawing(denoiser.noise_sampler)(denoiser, x.clone(), callback)
+            call.apart().drawing(denoiser.noise_sampler)(denoiser, x.clone(), callback)
         self._call, self._denoiser = call, denoiser
 
     def low(
@@ -63,7 +63,7 @@ class Halves:
         """The low-resolution latent. `model` and `extra_args`: where they differ from the head's."""
         call, denoiser = self._recorded()
         with denoiser.low(model, extra_args) as (start, low_sigmas):
-            low = call.along(low_sigmas).drawing(denoiser.noise_sampler).given(extra_args)
+            low = call.along(low_sigmas).apart().drawing(denoiser.noise_sampler).given(extra_args)
             out = low(denoiser, start, denoiser.callback(callback))
         return denoiser.latent(out)
 

@@ -96,7 +96,7 @@ class _Dry(Proxy):
 def _run(call: Call, model: Model, x: torch.Tensor, answer: Callable[[int, torch.Tensor], torch.Tensor]) -> _Dry:
     dry = _Dry(model, answer, 16 * len(call.sigmas) + 256)
     try:
-        out = call.quiet()(dry, x, dry.step)
+        out = call.quiet().apart()(dry, x, dry.step)
     except Stop:
         raise UnsupportedError(f"{call.name} asked its model {dry.limit} times about a tiny latent") from None
     if not isinstance(out, torch.Tensor) or out.shape != x.shape:
@@ -134,7 +134,7 @@ def require_replayable(call: Call, model: Model, x: torch.Tensor) -> None:
     A rehearsal: the whole run on one 2 x 2 block with arbitrary answers, then on its mean with the means of those
     answers and of the noise. Every state the second run asks about must be the mean of the first's.
     """
-    dtype = torch.float32 if x.device.type == "mps" else torch.float64
+    dtype = _precision(call, model, x)
     start = _zeros(x, dtype)
     tiny = torch.randn_like(start) * call.sigmas[0].to(dtype)
     low = POOL(tiny).clone()
@@ -207,7 +207,7 @@ def require_correctable(call: Call, walk: Walk, model: Model, x: torch.Tensor, k
         raise UnsupportedError(
             f"guidance kind {kind!r} corrects the state once a step, and {call.name} asks its model more often; {out}"
         )
-    dtype = torch.float32 if x.device.type == "mps" else torch.float64
+    dtype = _precision(call, model, x)
     start = _zeros(x, dtype)
     call = call.drawing(lambda _: lambda *args, **kwargs: torch.zeros_like(start))
     began = state(x.device)
@@ -225,6 +225,20 @@ def require_correctable(call: Call, walk: Walk, model: Model, x: torch.Tensor, k
         raise UnsupportedError(
             f"guidance kind {kind!r} corrects the state, and {call.name} gives its model a copy of it; {out}"
         )
+
+
+def _precision(call: Call, model: Model, x: torch.Tensor) -> torch.dtype:
+    """The finest in which the sampler runs: some (uni_pc, sa_solver) multiply the answers by matrices of float32."""
+    if x.device.type == "mps":
+        return torch.float32
+    start = _zeros(x, torch.float64)
+    call = call.drawing(lambda _: lambda *args, **kwargs: torch.zeros_like(start))
+    try:
+        with kept(x.device):
+            _run(call, model, start, lambda i, y: torch.zeros_like(y))
+    except RuntimeError:  # torch's, of unlike dtypes; one of another cause comes again in float32
+        return torch.float32
+    return torch.float64
 
 
 def _zeros(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -15,18 +15,18 @@ def smaller(guider: Any, high: tuple[int, ...], low: tuple[int, ...]) -> Any:
     """`guider` for latents of shape `low` in place of `high`; the given one stays as it is."""
     other = copy.copy(guider)
     other.original_conds = {
-        name: [_scaled(cond, high[-2:], low[-2:]) for cond in conds] for name, conds in guider.original_conds.items()
+        name: [_scaled(cond, high, low) for cond in conds] for name, conds in guider.original_conds.items()
     }
     return other
 
 
 def _scaled(cond: dict[str, Any], high: tuple[int, ...], low: tuple[int, ...]) -> dict[str, Any]:
     scaled = dict(cond)
-    # Models that are told the size of the picture (SDXL) are told that of the final.
-    scaled.setdefault("height", high[0] * CELL)
-    scaled.setdefault("width", high[1] * CELL)
+    # Models that are told the size of the picture (SDXL) are told what the final is told: ComfyUI counts dims 2 and 3.
+    scaled.setdefault("height", high[2] * CELL)
+    scaled.setdefault("width", high[3] * CELL)
     if "area" in scaled and scaled["area"][0] != "percentage":
-        scaled["area"] = _area(tuple(scaled["area"]), high, low)
+        scaled["area"] = _area(tuple(scaled["area"]), high[-2:], low[-2:])
     return scaled
 
 

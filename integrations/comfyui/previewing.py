@@ -28,7 +28,7 @@ def preview(noise: Any, guider: Any, sampler: Any, sigmas: torch.Tensor, latent:
     """
     require_sampler(sampler)
     require_latent(latent, plan)
-    require_conditions(guider.original_conds)
+    require_conditions(guider.original_conds, guider.model_patcher.model)
     if sigmas.shape[-1] < 3:
         raise ValueError(f"a preview needs a schedule of at least 2 steps, got {max(0, sigmas.shape[-1] - 1)}")
     path = path_of(guider.model_patcher.get_model_object("model_sampling"))

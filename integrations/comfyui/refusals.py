@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import comfy.model_base
 import comfy.model_sampling
 from comfy.samplers import KSAMPLER
 
@@ -12,6 +13,21 @@ from ...adapters.errors import UnsupportedError
 from ...adapters.k_diffusion.calling import name_of
 from ...commutator import Path, Plan, RectifiedFlow, VarianceExploding
 from .samplers import Standing
+
+# Conditions in cells of the latent that they were made for; to masks, `concat_latent_image` and hints ComfyUI gives the
+# size of each run itself.
+FIXED = frozenset(
+    {
+        "camera_conditions",
+        "control_video",
+        "keyframe_idxs",
+        "noise_concat",
+        "pose_video_latent",
+        "time_dim_concat",
+        "vace_frames",
+        "vace_mask",
+    }
+)
 
 
 def require_sampler(sampler: Any) -> KSAMPLER:
@@ -38,12 +54,16 @@ def require_sampler(sampler: Any) -> KSAMPLER:
 
 
 def require_latent(latent: Mapping[str, Any], plan: Plan) -> None:
-    """UnsupportedError for latents that are nested, or too small to be made smaller; ShapeError for a side that the
-    plan's scale does not divide."""
+    """UnsupportedError for latents that are nested, of no picture, or with a side that the scale does not divide."""
     samples = latent["samples"]
     if getattr(samples, "is_nested", False):
         raise UnsupportedError(
             "this latent holds several tensors (sound beside video); a preview makes one smaller: sample them apart"
+        )
+    if samples.ndim < 4 or latent.get("type") == "audio":
+        raise UnsupportedError(
+            f"a latent of the dims {tuple(samples.shape)} has no height and width to make smaller (sound and meshes "
+            "have none); sample it without a preview"
         )
     scale, sides = plan.scale, tuple(samples.shape[-2:])
     if any((side / scale).denominator != 1 for side in sides):
@@ -55,10 +75,18 @@ def require_latent(latent: Mapping[str, Any], plan: Plan) -> None:
         )
 
 
-def require_conditions(conds: Mapping[str, Any]) -> None:
-    """UnsupportedError for conditions that name places in latent cells and that the preview cannot move."""
-    if any("gligen" in cond for group in conds.values() for cond in group):
+def require_conditions(conds: Mapping[str, Any], model: Any) -> None:
+    """UnsupportedError for conditions that hold places in latent cells and that the preview cannot move."""
+    present = {key for group in conds.values() for cond in group for key, value in cond.items() if value is not None}
+    if "gligen" in present:
         raise UnsupportedError("GLIGEN boxes are places in the large latent; use area or masked conditions instead")
+    # WAN's classes lay a reference over the latent's own cells; other models give it cells of its own.
+    fixed = FIXED | {"reference_latents"} if isinstance(model, comfy.model_base.WAN21) else FIXED
+    if found := sorted(present & fixed):
+        raise UnsupportedError(
+            f"the condition {found[0]!r} is laid over the cells of the large latent, and ComfyUI does not fit it to a "
+            "small one; sample without a preview, or without this condition"
+        )
 
 
 def path_of(model_sampling: Any) -> Path:

@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from .worlds import Graph, condition, control, flux, sd15
+from .small_models import control, flux, sd15
+from .worlds import Graph, condition
 
 SAMPLERS = (
     "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
     "dpmpp_sde", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "ddpm", "lcm", "ipndm", "deis", "res_multistep", "er_sde",
-    "seeds_2",
+    "seeds_2", "uni_pc", "sa_solver",
 )  # fmt: skip
-FLOW_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "res_multistep", "ipndm")
+FLOW_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "res_multistep", "ipndm", "uni_pc", "uni_pc_bh2")
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,12 @@ def test_samplers_that_cannot_be_replayed_are_refused_by_name(graph, unet, name)
         graph.compare(unet, condition(1), latent(), sampler=name, finish=False)
 
 
+@pytest.mark.parametrize("name", ["heun", "uni_pc"])
+def test_samplers_whose_state_the_paper_cannot_correct_are_refused(graph, unet, name):
+    with pytest.raises(RuntimeError, match="UnsupportedError: guidance kind 'exact' corrects the state"):
+        graph.compare(unet, condition(1), latent(), sampler=name, preset="paper", finish=False)
+
+
 def test_a_short_tail_of_a_brownian_tree_is_refused_and_a_full_one_is_not(graph, unet):
     with pytest.raises(RuntimeError, match="tail=None"):
         graph.compare(unet, condition(1), latent(), sampler="dpmpp_sde", tail=3, finish=False)
@@ -104,6 +111,14 @@ def test_nested_latents_are_refused(graph, unet):
     nested = {"samples": NestedTensor([torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 8)])}
     with pytest.raises(RuntimeError, match="several tensors"):
         graph.compare(unet, condition(1), nested, finish=False)
+
+
+@pytest.mark.parametrize(
+    "sound", [{"samples": torch.zeros(1, 64, 32)}, {"samples": torch.zeros(1, 8, 16, 32), "type": "audio"}]
+)
+def test_latents_without_height_and_width_are_refused(graph, unet, sound):
+    with pytest.raises(RuntimeError, match=r"UnsupportedError: a latent of the dims .* has no height and width"):
+        graph.compare(unet, condition(1), sound, finish=False)
 
 
 def test_each_image_of_a_batch_gets_its_own_phase(graph, unet):

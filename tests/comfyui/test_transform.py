@@ -5,9 +5,10 @@ from importlib import import_module
 import pytest
 import torch
 
-from .worlds import Graph, flux, sd15
+from .small_models import flux, sd15
+from .worlds import Graph
 
-DETERMINISTIC = ("euler", "heun", "dpm_2", "lms", "dpm_fast", "dpmpp_2m", "ipndm", "deis", "res_multistep")
+DETERMINISTIC = ("euler", "heun", "dpm_2", "lms", "dpm_fast", "dpmpp_2m", "ipndm", "deis", "res_multistep", "uni_pc")
 
 
 @pytest.fixture(scope="module")

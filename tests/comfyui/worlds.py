@@ -1,89 +1,8 @@
-"""Tiny random models in ComfyUI's own classes, nodes that bring them into a graph, and its engine to run one."""
+"""Nodes that bring a test's values into a graph, and ComfyUI's engine to run one."""
 
 import torch
 
 STEPS = 9
-
-
-def sd15():
-    """A model of Stable Diffusion 1.5's class with one small block, random, float32."""
-    import comfy.model_base
-    import comfy.supported_models
-
-    return _patcher(comfy.supported_models.SD15(_unet()), comfy.model_base.BaseModel)
-
-
-def control():
-    """A ControlNet for `sd15()`, random, with a hint of three channels."""
-    import comfy.cldm.cldm
-    import comfy.controlnet
-
-    config = {key: value for key, value in _unet().items() if key not in ("out_channels", "dtype")}
-    net = _random(comfy.cldm.cldm.ControlNet(hint_channels=3, dtype=torch.float32, **config))
-    return comfy.controlnet.ControlNet(net, load_device=torch.device("cpu"))
-
-
-def _unet():
-    return {
-        "image_size": 32,
-        "in_channels": 4,
-        "out_channels": 4,
-        "model_channels": 32,
-        "num_res_blocks": [1, 1],
-        "channel_mult": [1, 2],
-        "num_heads": 4,
-        "num_head_channels": -1,
-        "use_spatial_transformer": True,
-        "transformer_depth": [1, 1],
-        "transformer_depth_output": [1, 1, 1, 1],
-        "transformer_depth_middle": 1,
-        "context_dim": 32,
-        "use_linear_in_transformer": False,
-        "adm_in_channels": None,
-        "use_temporal_attention": False,
-        "dtype": torch.float32,
-    }
-
-
-def flux():
-    """A model of FLUX's class with one block of each kind, random, float32."""
-    import comfy.model_base
-    import comfy.supported_models
-
-    config = {
-        "image_model": "flux",
-        "in_channels": 16,
-        "out_channels": 16,
-        "patch_size": 2,
-        "vec_in_dim": 16,
-        "context_in_dim": 32,
-        "hidden_size": 64,
-        "mlp_ratio": 2.0,
-        "num_heads": 2,
-        "depth": 1,
-        "depth_single_blocks": 1,
-        "axes_dim": [8, 12, 12],
-        "theta": 10000,
-        "qkv_bias": True,
-        "guidance_embed": False,
-        "dtype": torch.float32,
-    }
-    return _patcher(comfy.supported_models.Flux(config), comfy.model_base.Flux)
-
-
-def _patcher(config, kind):
-    from comfy.model_patcher import ModelPatcher
-
-    config.set_inference_dtype(torch.float32, None)
-    return ModelPatcher(_random(kind(config, device="cpu")), torch.device("cpu"), torch.device("cpu"))
-
-
-def _random(model):
-    torch.manual_seed(1)
-    for parameter in model.parameters():
-        with torch.no_grad():
-            parameter.copy_(torch.randn_like(parameter) * (0.1 if parameter.ndim > 1 else 0.02))
-    return model
 
 
 def condition(seed, width=32, **extra):
@@ -145,7 +64,19 @@ class Graph:
                 kept[key] = value
                 return ()
 
-        nodes.NODE_CLASS_MAPPINGS |= {"TestGive": Give, "TestKeep": Keep}
+        class Copy(Give):
+            @classmethod
+            def INPUT_TYPES(cls):
+                return {"required": {"value": ("*", {})}}
+
+            @classmethod
+            def IS_CHANGED(cls, value):
+                return float("nan")
+
+            def run(self, value):
+                return (value.clone(),)
+
+        nodes.NODE_CLASS_MAPPINGS |= {"TestGive": Give, "TestKeep": Keep, "TestCopy": Copy}
 
     def run(self, prompt, **given):
         """The values kept by the prompt's TestKeep nodes. RuntimeError with the engine's message where it failed."""
@@ -161,7 +92,19 @@ class Graph:
             raise RuntimeError(f"{event}: {data.get('exception_type')}: {data.get('exception_message')}")
         return dict(self.kept)
 
-    def compare(self, model, positive, latent, *, sampler="euler", seed=5, finish=True, sampler_object=None, **plan):
+    def compare(
+        self,
+        model,
+        positive,
+        latent,
+        *,
+        negative=None,
+        sampler="euler",
+        seed=5,
+        finish=True,
+        sampler_object=None,
+        **plan,
+    ):
         """The preview, its finish and the stock run of the same request: one prompt, one engine."""
         options = {"preset": "matched", "scale": 2, "switch": 3, "tail": 0} | plan
         prompt = {
@@ -178,7 +121,9 @@ class Graph:
         prompt["preview"] = _node("CommutantPreviewSampler", **common, **options)
         prompt["keep"] = _node("TestKeep", key="preview", value=["preview", 0])
         if finish:
-            prompt["stock"] = _node("SamplerCustomAdvanced", **common)
+            # A schedule of its own: stock uni_pc writes to the one that it is given.
+            prompt["stock sigmas"] = _node("TestCopy", value=["sigmas", 0])
+            prompt["stock"] = _node("SamplerCustomAdvanced", **common | {"sigmas": ["stock sigmas", 0]})
             prompt["finish"] = _node("SamplerCustomAdvanced", **common | {"sampler": ["preview", 1]})
             prompt["keep2"] = _node("TestKeep", key="stock", value=["stock", 0])
             prompt["keep3"] = _node("TestKeep", key="finish", value=["finish", 0])
@@ -186,7 +131,7 @@ class Graph:
             prompt,
             model=model,
             positive=positive,
-            negative=condition(2),
+            negative=condition(2) if negative is None else negative,
             latent=latent,
             sampler=sampler_object,
         )

@@ -41,6 +41,19 @@ def test_right_samplers_match_their_noise(sampler, switch):
     assert relative(low, BlockMean(2)(plain(sampler, constant, latent(), levels))) <= 1e-12
 
 
+def test_a_sampler_that_runs_in_float32_only_and_writes_to_its_schedule():
+    sampler, x, told = third_party.sample_float32_matrices, latent(torch.float32), []
+    levels = sigmas()
+    result = preview(sampler, wavy, x, levels, mean_plan(), callback=told.append)
+    assert torch.equal(levels, sigmas())  # the dry runs and the preview leave the user's as it was
+    assert [info["denoised"].shape[-1] for info in told] == [8] * 3 + [4] * 4
+    final = plain(sampler, wavy, x, sigmas())
+    assert torch.equal(finish(sampler, wavy, result.tape, levels), final)
+    assert float(levels[-1]) == pytest.approx(0.001)  # what reads them afterwards finds them as after the plain run
+    low = preview(sampler, constant, x, sigmas(), mean_plan()).latent
+    assert relative(low, BlockMean(2)(plain(sampler, constant, x, sigmas()))) < 1e-4
+
+
 @pytest.mark.parametrize("sampler", third_party.UNREPLAYABLE, ids=lambda s: s.__name__)
 @pytest.mark.parametrize("operator", ["strided", "mean"])
 def test_samplers_without_exact_replay_are_refused(sampler, operator):

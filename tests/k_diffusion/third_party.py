@@ -56,6 +56,20 @@ def sample_restarting(model, x, sigmas, extra_args=None, callback=None, disable=
     return x
 
 
+def sample_float32_matrices(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    """Euler steps as ComfyUI's uni_pc goes about it: it writes to its schedule, so as never to divide by zero, has its
+    weights in float32 whatever the latent is in, and its callback names no level."""
+    if sigmas[-1] == 0:
+        sigmas[-1] = 0.001
+    for i in range(len(sigmas) - 1):
+        denoised = model(x, sigmas[i] * x.new_ones([x.shape[0]]), **(extra_args or {}))
+        ratio = float(sigmas[i + 1] / sigmas[i])
+        x = torch.tensordot(torch.stack([x, denoised], dim=1), torch.tensor([ratio, 1 - ratio]), dims=([1], [0]))
+        if callback is not None:
+            callback({"x": x, "i": i, "denoised": denoised})
+    return x
+
+
 RIGHT = (sample_lcm, sample_in_place, sample_own_generator, sample_restarting)
 
 
