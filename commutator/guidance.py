@@ -2,14 +2,18 @@
 
 All kinds act on the first `steps` model answers after the switch and differ in what they correct and what they cost:
 
-- exact:  the paper's fixed-point correction, `y <- y + w (A v_ref - v(y, t))`, then the model is asked again (one extra
+- exact:  the paper's fixed-point correction, `y <- y + w (A u_ref - u(y, t))`, then the model is asked again (one extra
           evaluation per guided step);
 - lagged: the same correction of the state without asking again (free; the sampler uses the answer at the old state);
 - anchor: the denoised answer is blended towards `A x0hat_ref` (free);
 - defect: the commutator measured at the switch is added to the denoised answer (free): the corrected field commutes
           exactly at the switch, as in a multigrid coarse-grid correction.
 
-`A v_ref` and `A x0hat_ref` come from the last high-resolution evaluation of the head (or one at the switch itself).
+`A u_ref` and `A x0hat_ref` come from the last high-resolution evaluation of the head (or one at the switch itself).
+
+`u` points from noise to image, as the paper's velocity does, whose time runs from noise (0) to image (1). Models of
+FLUX's kind predict `v = noise - image`, so there `u = -v`, and `u = -eps` for a model of the noise: a correction with
+the sign of `v` would push the state away from what the high-resolution model saw.
 """
 
 from __future__ import annotations

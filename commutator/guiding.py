@@ -92,7 +92,7 @@ def _corrections(
             return y, output
         w = guidance.at(i) * seen
         if fixed_point:
-            y = y + w * (target - output)
+            y = y + w * path.towards_image * (target - output)
             if guidance.kind == "exact":
                 output = yield Evaluate(y, t)
             return y, output

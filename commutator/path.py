@@ -29,10 +29,13 @@ class Path(ABC):
     Attributes:
         starts_with_noise: whether runs begin with pure noise although alpha is not 0 there, because the path has no
             end at which it would be.
+        towards_image: 1 where the raw model output grows with the denoised prediction, -1 where it points from the
+            image to the noise.
     """
 
     name: ClassVar[str]
     starts_with_noise: ClassVar[bool] = False
+    towards_image: ClassVar[int]
 
     @abstractmethod
     def alpha(self, t: float) -> float:
@@ -70,6 +73,7 @@ class RectifiedFlow(Path):
     """Flow matching on straight lines: alpha = 1 - t, sigma = t, t in [0, 1]; the model predicts `v = eps - x_0`."""
 
     name = "rectified-flow"
+    towards_image = -1
 
     def alpha(self, t: float) -> float:
         return 1.0 - t
@@ -96,6 +100,7 @@ class VarianceExploding(Path):
 
     name = "variance-exploding"
     starts_with_noise = True
+    towards_image = 1
 
     def alpha(self, t: float) -> float:
         return 1.0
@@ -118,6 +123,7 @@ class VariancePreserving(Path):
     """alpha^2 + sigma^2 = 1 with the time being sigma in [0, 1]; the model predicts the noise `eps`."""
 
     name = "variance-preserving"
+    towards_image = -1
 
     def alpha(self, t: float) -> float:
         return math.sqrt(max(0.0, (1.0 - t) * (1.0 + t)))  # 1 - t^2 would cancel near pure noise
@@ -148,6 +154,7 @@ class DenoisedPrediction(Path):
 
     marginals: Path
     name = "denoised-prediction"
+    towards_image = 1
 
     def __post_init__(self) -> None:
         # A fact of the marginals, not of the class; frozen, hence by this door.

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commutant.commutator import Advance, Enter, Evaluate, Guidance, Plan, Query, RectifiedFlow, euler, tail, tail_times
+from commutant.commutator import (
+    Advance,
+    Enter,
+    Evaluate,
+    Guidance,
+    Plan,
+    Query,
+    RectifiedFlow,
+    VarianceExploding,
+    VariancePreserving,
+    euler,
+    tail,
+    tail_times,
+)
 from commutant.commutator.euler import euler_step
 
 from .plans import guidances
@@ -39,7 +52,8 @@ def by_hand(plan, path, field, result):
         weight = g.weight * (1 if g.decay == "constant" else 1 - i / g.steps) if i < g.steps else 0.0
         answer = path.output(field.denoised(y, t), y, t)
         if weight and g.kind in ("exact", "lagged"):
-            y = y + weight * (velocity - answer)
+            sign = 1 if path.name == "variance-exploding" else -1  # of what the model predicts, seen from the image
+            y = y + weight * sign * (velocity - answer)
             if g.kind == "exact":
                 answer = path.output(field.denoised(y, t), y, t)
         elif weight and g.kind == "anchor":
@@ -68,7 +82,8 @@ def test_every_kind_equals_its_loop(path, data, seed):
     plan, times = data.draw(guided(path))
     noise = normal(seed, 2, 1, SIDE, SIDE) * path.sigma(times[0])
     result = euler.preview(plan, path, Wavy(), noise, times)
-    assert relative(result.latent, by_hand(plan, path, Wavy(), result)) <= 1e-8
+    # Corrections of full strength amplify rounding, late ones of a velocity most.
+    assert relative(result.latent, by_hand(plan, path, Wavy(), result)) <= 1e-6
 
 
 def a_plan(kind, weight=0.3, steps=3, **fields) -> Plan:
@@ -147,10 +162,10 @@ def test_the_defect_makes_the_corrected_field_commute_at_the_switch(operator):
     assert relative(FLOW.denoised(first.output, first.x, low), transport.operator(Wavy().denoised(x, t))) <= 1e-12
 
 
-def advances(plan, result) -> list[Advance]:
+def advances(plan, result, path=FLOW, schedule=TIMES) -> list[Advance]:
     """What the sampler is told in the tail, in order."""
-    conversation, reply, found = tail(plan, FLOW, result.head), None, []
-    times = tail_times(result.transport, TIMES, plan.switch, plan.tail)
+    conversation, reply, found = tail(plan, path, result.head), None, []
+    times = tail_times(result.transport, schedule, plan.switch, plan.tail)
     while True:
         try:
             request = conversation.send(reply)
@@ -158,11 +173,11 @@ def advances(plan, result) -> list[Advance]:
             return found
         reply = None
         if isinstance(request, Evaluate):
-            reply = FLOW.output(Wavy().denoised(request.x, request.t), request.x, request.t)
+            reply = path.output(Wavy().denoised(request.x, request.t), request.x, request.t)
         elif isinstance(request, Advance):
             i = len(found)
             found.append(request)
-            reply = Query(euler_step(FLOW, request.output, request.x, times[i], times[i + 1]), times[i + 1])
+            reply = Query(euler_step(path, request.output, request.x, times[i], times[i + 1]), times[i + 1])
         else:
             assert isinstance(request, Enter)
 
@@ -177,14 +192,16 @@ def test_a_full_anchor_says_the_reference():
     assert relative(FLOW.denoised(told[2].output, told[2].x, times[2]), target) > 1e-3
 
 
-def test_the_exact_correction_reduces_what_it_corrects():
-    """The paper's claim in miniature: |D v_ref - v(y, t)| at the switch falls with the correction."""
-    plan = a_plan("exact", weight=0.2, steps=1, operator="strided", time="same")
-    result = previewed(plan)
-    x, t = result.head.state, TIMES[3]
-    wanted = result.transport.operator(FLOW.output(Wavy().denoised(x, t), x, t))
-    before = result.transport.state(x, t)
-    left = np.linalg.norm(wanted - FLOW.output(Wavy().denoised(before, t), before, t))
-    after = advances(plan, result)[0]
-    assert np.linalg.norm(wanted - after.output) < 0.95 * left
-    assert relative(after.output, FLOW.output(Wavy().denoised(after.x, t), after.x, t)) <= 1e-12
+@pytest.mark.parametrize("path", [FLOW, VarianceExploding(), VariancePreserving()], ids=lambda path: path.name)
+def test_the_exact_correction_reduces_the_commutator(path):
+    """The paper's claim in miniature, on every path: |A x0hat_ref - x0hat(y, t)| at the switch falls, whatever the
+    model predicts. A correction with the sign of a velocity towards the noise would make it rise."""
+    plan = a_plan("exact", weight=0.1, steps=1, operator="strided", time="same")
+    times = [0.9 * t for t in TIMES]  # a model of the noise says nothing about the image at pure noise
+    result = euler.preview(plan, path=path, field=Wavy(), noise=normal(1, 2, 1, SIDE, SIDE), times=times)
+    x, t = result.head.state, times[3]
+    wanted = result.transport.operator(Wavy().denoised(x, t))
+    left = np.linalg.norm(wanted - Wavy().denoised(result.transport.state(x, t), t))
+    after = advances(plan, result, path, times)[0]
+    assert np.linalg.norm(wanted - Wavy().denoised(after.x, t)) < 0.97 * left
+    assert relative(after.output, path.output(Wavy().denoised(after.x, t), after.x, t)) <= 1e-12

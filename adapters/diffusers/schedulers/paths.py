@@ -25,6 +25,7 @@ class TablePath(Path):
     """
 
     name = "noise-table"
+    towards_image: ClassVar[int] = -1  # eps and v both point to the noise
     starts_with_noise: ClassVar[bool] = True
     prediction: str = "epsilon"
     scaled: bool = True
