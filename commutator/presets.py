@@ -35,8 +35,8 @@ def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
         guidance = Guidance("exact", steps=part(5), weight=0.04)
         return Plan("paper", part(10), None, "strided", scale, "argmin", time="same", guidance=guidance)
     if name == "matched":
-        guidance = Guidance("defect", steps=part(5), weight=1.0, decay="linear")
-        return Plan("matched", part(5), None, "spectral", scale, tail=part(8), guidance=guidance)
+        guidance = Guidance("defect", steps=part(2), weight=1.0, decay="linear")
+        return Plan("matched", part(6), None, "spectral", scale, tail=part(5), guidance=guidance)
     if name == "naive":
         return Plan("naive", part(10), None, "strided", scale, time="same")
     if name == "direct":

@@ -75,7 +75,8 @@ def ablation(steps: int) -> list[Entry]:
             m = max(1, round(steps * length / 30))
             plan = paper.replaced(guidance=Guidance("exact", m, alpha))
             entries.append(Entry(f"argmin, m = {m}, alpha = {alpha}", "paper", plan))
-    return _distinct(entries)
+    lagged = paper.replaced(guidance=Guidance("lagged", max(1, round(steps / 6)), 0.04))
+    return _distinct([*entries, Entry("argmin, lagged, alpha = 0.04", "ours", lagged)])
 
 
 def sweep(steps: int) -> list[Entry]:
@@ -89,19 +90,24 @@ def sweep(steps: int) -> list[Entry]:
         return Guidance("defect", part(length), 1.0, "linear")
 
     out = [Entry("default", "ours", matched)]
-    out += [Entry(f"D = {d}", "ours", matched.replaced(switch=d)) for d in map(part, (2, 3, 4, 8, 10, 15))]
+    out += [Entry(f"D = {d}", "ours", matched.replaced(switch=d)) for d in map(part, (2, 3, 4, 5, 8, 10, 15))]
     out += [Entry(f"D = 0, tail {k}", "ours", direct.replaced(tail=k)) for k in map(part, (4, 8))]
-    for k in map(part, (2, 3, 4, 6)):
-        shorter = matched.replaced(tail=k, guidance=Guidance("defect", min(part(5), k), 1.0, "linear"))
-        out += [Entry(f"tail {k}", "ours", shorter)]
-        out += [Entry(f"tail {k}, order 2", "ours", shorter.replaced(order=2))]
+    for k in map(part, (2, 3, 4, 6, 8)):
+        out += [Entry(f"tail {k}", "ours", matched.replaced(tail=k))]
+        out += [Entry(f"tail {k}, order 2", "ours", matched.replaced(tail=k, order=2))]
     out += [Entry("order 2", "ours", matched.replaced(order=2))]
     out += [Entry("block mean", "ours", matched.replaced(operator="mean"))]
     out += [Entry("same time", "ours", matched.replaced(time="same"))]
     out += [Entry(f"scale {s}", "ours", matched.replaced(scale=s)) for s in ("4/3", "8/5", "4")]
-    out += [Entry(f"defect over {n}", "ours", matched.replaced(guidance=defect(n))) for n in (2, 3, 8)]
-    anchor = Guidance("anchor", part(8), 0.9, "linear")
-    out += [Entry("anchor over 8, .9", "ours", matched.replaced(guidance=anchor))]
+    out += [Entry(f"defect over {n}", "ours", matched.replaced(guidance=defect(n))) for n in (1, 3, 5)]
+    out += [
+        Entry(
+            "D = 5, tail 8, defect over 5", "ours", matched.replaced(switch=part(5), tail=part(8), guidance=defect(5))
+        )
+    ]
+    for kind, weight, n in (("anchor", 0.9, 5), ("exact", 0.08, 3), ("lagged", 0.08, 3)):
+        other = Guidance(kind, part(n), weight, "linear" if kind == "anchor" else "constant")
+        out += [Entry(f"{kind} over {n}, {weight}", "ours", matched.replaced(guidance=other))]
     for n, d in ((4, 2), (6, 2), (6, 3), (8, 4), (10, 5)):
         n, d = part(n, 3), part(d)
         coarse = matched.replaced(head_steps=n, switch=d, tail=part(4), guidance=defect(4))
@@ -133,9 +139,9 @@ def candidates(steps: int) -> list[Entry]:
         return Guidance("defect", part(length), 1.0, "linear")
 
     found: dict[Plan, str] = {direct.replaced(tail=part(8), name="direct"): f"direct, {part(8)} low-resolution steps"}
-    for d in (2, 4, 5, 7, 10):
-        for k in (4, 8):
-            plan = matched.replaced(name="matched", switch=part(d), tail=part(k), guidance=defect(min(5, k)))
+    for d in (2, 4, 6, 8, 10):
+        for k in (5, 8):
+            plan = matched.replaced(name="matched", switch=part(d), tail=part(k))
             found.setdefault(plan, f"matched, D = {plan.switch}, {plan.tail} low-resolution steps")
     for n, d in ((4, 2), (6, 3), (8, 4), (10, 5)):
         n, d = part(n, 3), part(d)

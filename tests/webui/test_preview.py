@@ -84,12 +84,9 @@ def test_the_denoiser_s_count_is_the_high_resolution_run_s(host):
     assert steps_seen(host) == {16: [0, 1, 2, 3], 8: [4, 5, 6, 7, 8, 9, 10, 11]}
     host.finish(preview.infotexts[0])
     assert steps_seen(host) == {16: [4, 5, 6, 7, 8, 9, 10, 11]}
-    host.make("preview", "matched", steps=12)  # a tail of three: the count leaps
+    host.make("preview", "matched", steps=18)  # a tail of three: the count leaps
     counts = steps_seen(host)
-    assert counts[16] == [0, 1, 2]
-    assert counts[8] == sorted(counts[8])
-    assert counts[8][0] == 2
-    assert counts[8][-1] > 7
+    assert counts == {16: [0, 1, 2, 3, 4], 8: [4, 8, 13]}
 
 
 def test_that_check_sees_a_count_left_alone(host, monkeypatch):

@@ -65,6 +65,6 @@ def test_the_plan_follows_the_controls():
     plan = Settings("preview", "paper", "2", 4, 2).plan(30)
     assert (plan.switch, plan.guidance.steps, plan.guidance.kind) == (4, 2, "exact")
     assert Settings("preview", "paper", corrections=0).plan(30).guidance is None
-    assert Settings("preview").plan(30).tail == 8
+    assert Settings("preview").plan(30).tail == 5
     assert Settings("preview").plan(30, tail=False).tail is None
     assert Settings("preview", switch=25).plan(30).tail is None  # five steps are left, a tail of eight is no short cut
