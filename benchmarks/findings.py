@@ -13,6 +13,8 @@ QUESTIONS = {
         ("matched (default)", "matched, strided selection instead"),
         ("paper", "paper without guidance"),
         ("paper without guidance", "naive strided at t_D"),
+        ("live preview after 8", "matched (default)"),
+        ("HR in 8 steps, order 2", "matched (default)"),
         ("HR in 8 steps, order 2", "HR in 8 steps"),
     ],
     "ablation": [
@@ -21,8 +23,15 @@ QUESTIONS = {
         ("selection: argmin", "selection: argmax"),
         ("argmin, m = 5, alpha = 0.04", "selection: argmin"),
         ("argmin, m = 5, alpha = 0.01", "selection: argmin"),
+        ("argmin, m = 7, alpha = 0.04", "argmin, m = 5, alpha = 0.04"),
+        ("argmin, lagged, alpha = 0.04", "argmin, m = 5, alpha = 0.04"),
     ],
-    "sweep": [("order 2", "default"), ("block mean", "default"), ("same time", "default")],
+    "sweep": [
+        ("order 2", "default"),
+        ("block mean", "default"),
+        ("same time", "default"),
+        ("D = 5, tail 8, defect over 5", "default"),
+    ],
 }
 ASKED = ("psnr", "haarpsi", "flip", "sharpness", "objects")
 

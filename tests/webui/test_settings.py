@@ -67,4 +67,4 @@ def test_the_plan_follows_the_controls():
     assert Settings("preview", "paper", corrections=0).plan(30).guidance is None
     assert Settings("preview").plan(30).tail == 5
     assert Settings("preview").plan(30, tail=False).tail is None
-    assert Settings("preview", switch=25).plan(30).tail is None  # five steps are left, a tail of eight is no short cut
+    assert Settings("preview", switch=25).plan(30).tail is None  # five steps are left, a tail of five is no short cut
