@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import sys
+import threading
 from contextlib import closing
 
 
@@ -53,6 +54,10 @@ def _start_a1111(checkpoint, flags):
     initialize.imports()
     a1111_model.write(checkpoint)
     initialize.initialize()
+    # It loads its model in a thread; a generation meanwhile would load it a second time, into the first one's hands.
+    for thread in threading.enumerate():
+        if "load_model" in thread.name:
+            thread.join()
 
 
 class Program:
