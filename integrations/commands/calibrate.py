@@ -39,11 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.comparing import Setting
     from ..evaluation.comparing import run as compared
     from ..evaluation.entries import Entry, candidates
-    from ..evaluation.frontier import drawing
     from ..evaluation.registry import METRICS
     from ..plan_file import PlanFile
 
-    drawing()
     if not 0 < arguments.budget <= 1:
         raise Refusal(f"--budget is a share of a full run, above 0 and at most 1, got {arguments.budget:g}")
     if arguments.metric not in METRICS or not METRICS[arguments.metric].reference:

@@ -40,10 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.comparing import Setting
     from ..evaluation.comparing import run as compared
     from ..evaluation.entries import TABLES
-    from ..evaluation.frontier import drawing
     from ..evaluation.registry import METRICS, add_learned
 
-    drawing()
     pairs = pairs_of(arguments)
     for name in arguments.learned:
         add_learned(name)

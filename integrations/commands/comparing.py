@@ -51,11 +51,13 @@ def pairs_of(arguments: argparse.Namespace) -> list[Any]:
 
 
 def previewer_and_call(arguments: argparse.Namespace) -> tuple[Any, dict[str, Any], Any]:
-    """(previewer, plain call of the finals, record of the model). Loads the model."""
+    """(previewer, plain call of the finals, record of the model). Loads the model, where what it makes can be drawn."""
     from ...adapters.diffusers import Previewer, UnsupportedError
     from ...adapters.diffusers.families import family_of
+    from ..evaluation.frontier import drawing
     from .models import Choice, call_of, defaults_of, load
 
+    drawing()
     model = Choice(arguments.model, arguments.dtype, arguments.device).record()
     asked: dict[str, Any] = {"num_inference_steps": arguments.steps, "negative_prompt": arguments.negative}
     asked |= {"guidance_scale": arguments.guidance, "true_cfg_scale": arguments.true_cfg, **dict(arguments.set)}

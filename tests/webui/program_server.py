@@ -11,13 +11,6 @@ def main(port, checkpoint):
     (serve_forge if program_session.name() == "forge" else serve_a1111)(port, checkpoint)
 
 
-def quiet():
-    from modules import shared
-
-    shared.opts.data["samples_save"] = False
-    shared.opts.data["live_previews_enable"] = False
-
-
 def serve_forge(port, checkpoint):
     import forge_model
 
@@ -27,7 +20,7 @@ def serve_forge(port, checkpoint):
     forge_model.install()
     from modules_forge import main_thread
 
-    quiet()
+    program_session.quiet()
     webui.webui()
     main_thread.loop()
 
@@ -39,7 +32,7 @@ def serve_a1111(port, checkpoint):
     import webui  # its imports, nothing is loaded yet
 
     a1111_model.write(checkpoint)
-    quiet()
+    program_session.quiet()
     webui.webui()
 
 

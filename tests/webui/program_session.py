@@ -19,10 +19,9 @@ def start(checkpoint, *flags):
     import torch
 
     torch.set_num_threads(1)
-    from modules import script_callbacks, shared, ui
+    from modules import script_callbacks, ui
 
-    shared.opts.data["samples_save"] = False
-    shared.opts.data["live_previews_enable"] = False
+    quiet()
     script_callbacks.before_ui_callback()
     demo = ui.create_ui()
     if name() == "forge":
@@ -30,6 +29,14 @@ def start(checkpoint, *flags):
 
         main_entry.refresh_model_loading_parameters()
     return demo
+
+
+def quiet():
+    """Nothing is saved, and nothing is decoded on the way."""
+    from modules import shared
+
+    shared.opts.data["samples_save"] = False
+    shared.opts.data["live_previews_enable"] = False
 
 
 def _start_forge(checkpoint, flags):
