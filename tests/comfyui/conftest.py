@@ -45,3 +45,19 @@ def nodes(tmp_path_factory):
 
     asyncio.run(load())
     return comfy_nodes
+
+
+@pytest.fixture(scope="module")
+def graph(nodes):
+    """Builds graphs of nodes and executes them."""
+    from .worlds import Graph
+
+    return Graph(nodes)
+
+
+@pytest.fixture(scope="module")
+def unet(nodes):
+    """The model of a module's tests, unless it has one of its own."""
+    from .small_models import sd15
+
+    return sd15()

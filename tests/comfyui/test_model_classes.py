@@ -4,15 +4,10 @@ import pytest
 import torch
 
 from .small_models import sd3, sdxl
-from .worlds import Graph, condition
+from .worlds import condition
 
 SDXL_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "lcm", "deis")
 SD3_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_sde", "res_multistep")
-
-
-@pytest.fixture(scope="module")
-def graph(nodes):
-    return Graph(nodes)
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from .small_models import control, flux, sd15
-from .worlds import Graph, condition
+from .small_models import control, flux
+from .worlds import condition
 
 SAMPLERS = (
     "euler", "euler_ancestral", "heun", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpmpp_2s_ancestral",
@@ -12,16 +12,6 @@ SAMPLERS = (
     "seeds_2", "uni_pc", "sa_solver",
 )  # fmt: skip
 FLOW_SAMPLERS = ("euler", "euler_ancestral", "heun", "dpmpp_2m", "res_multistep", "ipndm", "uni_pc", "uni_pc_bh2")
-
-
-@pytest.fixture(scope="module")
-def graph(nodes):
-    return Graph(nodes)
-
-
-@pytest.fixture(scope="module")
-def unet(nodes):
-    return sd15()
 
 
 def latent(batch=1, channels=4, side=16):

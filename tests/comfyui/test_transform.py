@@ -5,20 +5,9 @@ from importlib import import_module
 import pytest
 import torch
 
-from .small_models import flux, sd15
-from .worlds import Graph
+from .small_models import flux
 
 DETERMINISTIC = ("euler", "heun", "dpm_2", "lms", "dpm_fast", "dpmpp_2m", "ipndm", "deis", "res_multistep", "uni_pc")
-
-
-@pytest.fixture(scope="module")
-def graph(nodes):
-    return Graph(nodes)
-
-
-@pytest.fixture(scope="module")
-def unet(nodes):
-    return sd15()
 
 
 @pytest.fixture(scope="module")

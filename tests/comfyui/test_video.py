@@ -4,18 +4,13 @@ import pytest
 import torch
 
 from .small_models import hunyuan_video, ltxv, wan
-from .worlds import STEPS, Graph, condition
+from .worlds import STEPS, condition
 
 SAMPLERS = (
     "euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_sde", "dpmpp_2m_sde", "res_multistep", "uni_pc",
     "uni_pc_bh2", "sa_solver",
 )  # fmt: skip
 FAVOURED = ((1, 1), (0, 1))
-
-
-@pytest.fixture(scope="module")
-def graph(nodes):
-    return Graph(nodes)
 
 
 @pytest.fixture(scope="module")
