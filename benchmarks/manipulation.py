@@ -30,7 +30,7 @@ from PIL import Image
 
 from commutant.adapters.diffusers import Previewer
 from commutant.commutator import Guidance, Plan
-from commutant.commutator.manipulation import move_step
+from commutant.commutator.transform import move_step
 from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.classifier import labels_of, load_classifier

@@ -9,6 +9,7 @@ from .closed_forms import (
     two_point_commutator,
 )
 from .condition import commutator, commutator_norm, sample_norm
+from .conversation import Advance, Enter, Evaluate, Head, Query, evaluation_times, evaluations_on, head, shown, tail
 from .fields import (
     ConvolutionField,
     Field,
@@ -18,19 +19,14 @@ from .fields import (
     PointwiseField,
     StationaryGaussianField,
 )
-from .guidance import Guidance
-from .manipulation import Manipulation
-from .motion import Motion
 from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExploding, VariancePreserving
-from .plan import Plan
-from .presets import DEFAULT_PRESET, PRESETS, preset
-from .preview import evaluation_times, evaluations_on, head, shown, tail
+from .plan import DEFAULT_PRESET, PRESETS, Guidance, Plan, preset
 from .report import CommutatorReport, measure, measure_each
-from .requests import Advance, Enter, Evaluate, Head, Query
-from .schedule import tail_times
 from .signed_rank import SignedRank, signed_rank
+from .steps import tail_times
 from .tape import Tape, TapeError
-from .transport import PerSample, Transport
+from .transform import Manipulation
+from .transport import Motion, PerSample, Transport
 
 __all__ = [
     "DEFAULT_PRESET",

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .conversation import Advance, Conversation, tail
 from .euler import drive, euler_step, record
 from .fields import Field
 from .path import Path
 from .plan import Plan
-from .preview import tail
 from .report import CommutatorReport
-from .requests import Advance, Conversation
 from .transport import Transport
 
 Array = Any

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from .conversation import Advance, Conversation, Enter, Evaluate, Head, Query, head, shown, tail
 from .fields import Field
-from .guidance import Guidance
-from .manipulation import Manipulation
-from .motion import Motion
 from .path import Path
-from .plan import Plan
-from .preview import head, shown, tail
-from .requests import Advance, Conversation, Enter, Evaluate, Head, Query
-from .schedule import tail_times
-from .transport import Transport
+from .plan import Guidance, Plan
+from .steps import tail_times
+from .transform import Manipulation
+from .transport import Motion, Transport
 
 Array = Any
 

@@ -1,4 +1,22 @@
-"""A plan: everything that decides how a preview is made, as one small value that can be stored with it."""
+"""A plan: everything that decides how a preview is made, as one small value that can be stored with it.
+
+Commutator-zero guidance: keep the low-resolution trajectory where the high-resolution one said it should be.
+
+All kinds act on the first `steps` model answers after the switch and differ in what they correct and what they cost:
+
+- exact:  the paper's fixed-point correction, `y <- y + w (A u_ref - u(y, t))`, then the model is asked again (one extra
+          evaluation per guided step);
+- lagged: the same correction of the state without asking again (free; the sampler uses the answer at the old state);
+- anchor: the denoised answer is blended towards `A x0hat_ref` (free);
+- defect: the commutator measured at the switch is added to the denoised answer (free): the corrected field commutes
+          exactly at the switch, as in a multigrid coarse-grid correction.
+
+`A u_ref` and `A x0hat_ref` come from the last high-resolution evaluation of the head (or one at the switch itself).
+
+`u` points from noise to image, as the paper's velocity does, whose time runs from noise (0) to image (1). Models of
+FLUX's kind predict `v = noise - image`, so there `u = -v`, and `u = -eps` for a model of the noise: a correction with
+the sign of `v` would push the state away from what the high-resolution model saw.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +28,53 @@ from fractions import Fraction
 from typing import Any
 
 from ..operators import BlockMean, LinearOperator, SpectralCrop, StridedSelection
-from .guidance import Guidance
 
+KINDS = ("exact", "lagged", "anchor", "defect")
+REFERENCES = ("switch", "head")
 OPERATORS = ("strided", "mean", "spectral")
 SELECTIONS = ("first", "random", "argmin", "argmax")
+PRESETS = ("matched", "paper", "naive", "direct")
+DEFAULT_PRESET = "matched"
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Which correction, for how many answers after the switch, how strong.
+
+    Args:
+        kind: one of "exact", "lagged", "anchor", "defect" (module docstring).
+        steps: m, the number of guided steps after the switch, at least 1.
+        weight: alpha of the paper for exact and lagged; the first blend or correction weight in (0, 1] for the others.
+        decay: "constant", or "linear" (the weight falls to zero after `steps`).
+        reference: "switch" evaluates the high-resolution model once more, at the switch (its answer stays on the tape
+            and saves the finish one evaluation); "head" takes the last answer of the head, which costs nothing.
+    """
+
+    kind: str
+    steps: int
+    weight: float
+    decay: str = "constant"
+    reference: str = "switch"
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"guidance kind must be one of {KINDS}, got {self.kind!r}")
+        if self.steps < 1:
+            raise ValueError(f"guidance steps must be at least 1, got {self.steps}")
+        if not 0 < self.weight <= 1:
+            raise ValueError(f"guidance weight must lie in (0, 1], got {self.weight}")
+        if self.decay not in ("constant", "linear"):
+            raise ValueError(f"guidance decay must be 'constant' or 'linear', got {self.decay!r}")
+        if self.reference not in REFERENCES:
+            raise ValueError(f"guidance reference must be one of {REFERENCES}, got {self.reference!r}")
+        if self.kind == "defect" and self.reference != "switch":
+            raise ValueError("a defect is measured at the switch: guidance reference must be 'switch'")
+
+    def at(self, step: int) -> float:
+        """The weight at the `step`-th answer after the switch (0-based); 0 once guidance is over."""
+        if step >= self.steps:
+            return 0.0
+        return self.weight if self.decay == "constant" else self.weight * (1.0 - step / self.steps)
 
 
 @dataclass(frozen=True)
@@ -152,6 +213,39 @@ class Plan:
             values["guidance"] = _guidance(values["guidance"])
         values["scale"] = _written_scale(values["scale"], 1 if values["tail"] == 0 else None)
         return cls(**values)
+
+
+def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
+    """A named plan for a final of `steps` steps.
+
+    - "paper": arXiv 2604.09227 at N = 30: switch at 10, argmin over the s^2 strided selections, five exact corrections
+      with alpha 0.04, the high-resolution schedule kept. For another N the counts keep their proportion.
+    - "matched": spectral crop, matched time, a short tail whose first answers are corrected by the defect measured at
+      the switch. Any scale.
+    - "naive": strided downsampling at the paper's switch, nothing else.
+    - "direct": no high-resolution evaluation at all: pooled noise on the matched schedule.
+
+    Raises:
+        ValueError: for an unknown name or fewer than two steps.
+    """
+    if steps < 2:
+        raise ValueError(f"a preview needs a final of at least 2 steps, got {steps}")
+    scale = Fraction(scale)
+
+    def part(of_thirty: int) -> int:
+        return max(1, round(steps * of_thirty / 30))
+
+    if name == "paper":
+        guidance = Guidance("exact", steps=part(5), weight=0.04)
+        return Plan("paper", part(10), None, "strided", scale, "argmin", time="same", guidance=guidance)
+    if name == "matched":
+        guidance = Guidance("defect", steps=part(2), weight=1.0, decay="linear")
+        return Plan("matched", part(6), None, "spectral", scale, tail=part(5), guidance=guidance)
+    if name == "naive":
+        return Plan("naive", part(10), None, "strided", scale, time="same")
+    if name == "direct":
+        return Plan("direct", 0, None, "spectral", scale)
+    raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
 
 
 def _exactly(what: str, data: Any, fields: set[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 
 from ...commutator import Advance, Evaluate, Head, Plan, Query, TapeError, Transport
 from ...commutator import head as head_of
-from ...commutator.schedule import require_switch
+from ...commutator.steps import require_switch
 from .caches import Caches, Kept, Memory
 from .gate import Gate
 from .noise import StepNoise

@@ -26,7 +26,7 @@ from ...commutator import (
     evaluations_on,
     tail,
 )
-from ...commutator.requests import Conversation
+from ...commutator.conversation import Conversation
 from .caches import Phase, phases
 from .layout import Layout
 from .loops import Loop, Step

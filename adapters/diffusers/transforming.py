@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...commutator import Guidance, Manipulation
-from ...commutator.manipulation import move_guidance, move_step
+from ...commutator.transform import move_guidance, move_step
 from ...operators import LinearOperator, ShapeError
 from ..sheet import Cost, Final, Preview
 from .call import run

@@ -26,7 +26,7 @@ from ...commutator import (
     Query,
     VarianceExploding,
 )
-from ...commutator.manipulation import move_guidance, move_step
+from ...commutator.transform import move_guidance, move_step
 from ...operators import LinearOperator
 from ..errors import UnsupportedError
 from .calling import Call, Sampler, checked_latent, checked_sigmas, require_recordable

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...commutator.presets import DEFAULT_PRESET, PRESETS, preset
+from ...commutator.plan import DEFAULT_PRESET, PRESETS, preset
 from .previewing import preview
 
 

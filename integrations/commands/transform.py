@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Move the picked images; returns the exit code."""
-    from ...commutator.manipulation import move_step
+    from ...commutator.transform import move_step
     from ..sheet_folder import SheetFolder
 
     folder = SheetFolder.open(arguments.sheet)

@@ -5,8 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from commutant.commutator import Guidance, Plan
-from commutant.commutator.guidance import KINDS
-from commutant.commutator.plan import SELECTIONS
+from commutant.commutator.plan import KINDS, SELECTIONS
 
 
 @st.composite

@@ -61,9 +61,9 @@ def test_a_disagreement_is_noticed(monkeypatch):
 
 
 def evaluation_times_of_another(plan, path, times, gain):
-    from commutant.commutator import preview
+    from commutant.commutator import conversation
 
-    return preview.evaluation_times(plan.replaced(guidance=None), path, times, gain)
+    return conversation.evaluation_times(plan.replaced(guidance=None), path, times, gain)
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)

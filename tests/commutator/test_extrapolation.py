@@ -18,7 +18,7 @@ from commutant.commutator import (
     euler,
     shown,
 )
-from commutant.commutator.settling import Settling
+from commutant.commutator.steps import Settling
 from commutant.operators import StridedSelection
 
 from .worlds import SIDE, Wavy, normal, relative, shifted

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commutant.commutator import DEFAULT_PRESET, PRESETS, Guidance, Plan, preset
-from commutant.commutator.guidance import KINDS
+from commutant.commutator.plan import KINDS
 from commutant.operators import BlockMean, SpectralCrop, StridedSelection
 
 from .plans import plans

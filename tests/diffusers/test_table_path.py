@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from commutant.adapters.diffusers.schedulers.paths import PREDICTIONS, TablePath
 from commutant.adapters.diffusers.schedulers.registry import SCHEDULERS
 from commutant.commutator import Motion, Plan, RectifiedFlow, Transport, VariancePreserving, head, tail, tail_times
-from commutant.commutator.requests import Query
+from commutant.commutator.conversation import Query
 from commutant.operators import BlockMean, Translate
 
 PATHS = st.builds(TablePath, st.sampled_from(PREDICTIONS), st.booleans())

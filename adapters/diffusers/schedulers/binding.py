@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from ....commutator import Guidance, Motion, Path, Plan, Transport
-from ....commutator.schedule import require_switch
+from ....commutator.steps import require_switch
 from ..errors import UnsupportedError
 
 Move = Transport | Motion

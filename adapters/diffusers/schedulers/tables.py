@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ....commutator import Path
-from ....commutator.schedule import require_switch
+from ....commutator.steps import require_switch
 from ..errors import UnsupportedError
 from .binding import Binding, Continuation, Move, Timetable, levels
 

@@ -1,6 +1,7 @@
 """Translating, turning and warping a generated image, as a conversation without any framework.
 
-The same plan as a preview's, with an operator that keeps the resolution: a recorded head, a motion, a guided tail.
+The same plan as a preview's, with an operator that keeps the resolution: a recorded head, a motion (`Motion` in
+transport.py), a guided rest.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..operators import LinearOperator
-from .guidance import Guidance
-from .guiding import guided, guided_times
-from .motion import Motion
+from .conversation import Evaluate, Head, Request, guided, guided_times
 from .path import Path
-from .requests import Evaluate, Head, Request
-from .schedule import require_switch
+from .plan import Guidance
+from .steps import require_switch
+from .transport import Motion
 
 
 @dataclass(frozen=True)
