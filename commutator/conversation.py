@@ -1,8 +1,8 @@
 """The preview as a conversation without any framework (sans-IO).
 
-Two generators describe a preview completely; an adapter only answers their requests with the user's own model and
-sampler. `head` runs at high resolution and returns a `Head`; `tail` runs at low resolution and returns nothing: it ends
-with the last `Advance`. A plan with `tail=0` has a head only, and `shown` reads the preview off it. The requests:
+Two kinds of generators describe a preview completely; an adapter only answers their requests with the user's own model
+and sampler. `run_head` runs at high resolution, on the final's own schedule or on one of its own; `run_stage`
+carries a `Trajectory` over to the next schedule or resolution and runs there. Both return the trajectory they leave. The requests:
 
 - `Evaluate(x, t)`:    evaluate the model at this state; the reply is its raw output, shaped like `x`;
 - `Enter(transport)`:  the sampler moves to the transported trajectory; give it the transported history. No reply;
@@ -10,7 +10,8 @@ with the last `Advance`. A plan with `tail=0` has a head only, and `shown` reads
   the `Query` with which the sampler comes back, its next state and time.
 
 States and outputs are (batch, ..., height, width); outputs are in the path's own prediction (velocity for rectified
-flow). `guided` is the corrected part of a tail (`Guidance` in plan.py says how).
+flow). Counts are of *evaluations*: a sampler with two evaluations per step makes twice as many as a plan has steps.
+`guided` is the corrected part of a stage or of a transform (`Guidance` in plan.py says how).
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from ..operators import LinearOperator
 from .condition import sample_norm
 from .path import Path
-from .plan import Guidance, Plan
-from .steps import Extrapolation, Settling, require_switch, tail_times
-from .transport import Motion, PerSample, Transport
+from .plan import Guidance, Stage
+from .steps import Extrapolation, Settling, require_switch
+from .transport import Motion, PerSample, Stay, Transport
 
 Array = Any
 
@@ -47,7 +49,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Enter:
-    transport: Transport | Motion
+    transport: Transport | Stay | Motion
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,13 @@ Conversation = Generator[Request, Any, Any]
 
 
 @dataclass(frozen=True)
-class Head:
-    """The recorded high-resolution part: what a tail needs.
+class Trajectory:
+    """What a run has left behind, and what it would do next: a stage continues from it.
 
     Attributes:
-        times: the high-resolution schedule, N + 1 times.
-        switch: D; `outputs` holds the model outputs of steps 0..D-1 and, if it was evaluated, of the switch.
+        times: the whole schedule of the run, decreasing, the end included; times[:switch] lie behind.
+        switch: D, in evaluations; `outputs` holds the model outputs of the evaluations 0..D-1 and, if it was made, of
+            the one at the switch.
         states: the states at which they were evaluated; `state` is the one at the switch.
     """
 
@@ -83,114 +86,166 @@ class Head:
 
     @property
     def reference(self) -> Array | None:
-        """The output at the switch, where the plan evaluated it."""
+        """The output at the switch, where it was evaluated."""
         return self.outputs[self.switch] if len(self.outputs) > self.switch else None
 
+    def denoised(self, path: Path, i: int) -> Array:
+        """The denoised prediction of evaluation `i`; -1 for the last one."""
+        i = i % len(self.outputs)
+        x = self.state if i == self.switch else self.states[i]
+        return path.denoised(self.outputs[i], x, self.times[i])
 
-def head(plan: Plan, path: Path, times: Sequence[float], query: Query) -> Generator[Request, Any, Head]:
-    """Run the high-resolution part of `plan`, starting from the sampler's first query.
+    def on(self, times: Sequence[float]) -> Trajectory:
+        """The same with another schedule from the switch on: the times of what is left to run, the end included."""
+        return Trajectory((*self.times[: self.switch], *times), self.switch, self.states, self.outputs, self.state)
 
-    The switch of the returned `Head` is the plan's, or an earlier step where a head that is to settle did. Raises
-    ValueError, before any evaluation, when the schedule has no step left after the switch.
+    def carried(self, path: Path, transport: Transport | Stay, state: Array) -> Trajectory:
+        """The history as the transport sees it, continuing from `state`; the answer at the switch is left behind."""
+        past = [(self.states[i], self.times[i], self.outputs[i]) for i in range(self.switch)]
+        outputs = tuple(transport.output(output, x, t) for x, t, output in past)
+        states = tuple(transport.state(x, t, path.denoised(output, x, t)) for x, t, output in past)
+        return Trajectory(tuple(transport.time_of(t) for t in self.times), self.switch, states, outputs, state)
+
+
+def run_head(
+    path: Path,
+    times: Sequence[float],
+    query: Query,
+    evaluations: int,
+    *,
+    reference: bool = False,
+    early_switch: float | None = None,
+    order: int = 1,
+) -> Generator[Request, Any, Trajectory]:
+    """Run a high-resolution head, starting from the sampler's first query.
+
+    Args:
+        evaluations: D, after which it ends; reference: whether the model is also evaluated at the switch.
+        early_switch: as of `Plan`: the switch of the returned trajectory may then lie earlier, with the answer there.
+        order: of the steps; 1 takes the sampler's own, as the head of a final must.
+
+    Raises ValueError, before any evaluation, when the schedule has no step left after the switch.
     """
-    require_switch(times, plan.switch)
-    # A head on the final's own schedule takes the final's own steps, whatever the order of the preview's.
-    step = Extrapolation(path, plan.order if plan.head_steps is not None else 1)
-    settling = Settling(plan.settle, path)
+    require_switch(times, evaluations)
+    step = Extrapolation(path, order)
+    settling = Settling(early_switch, path)
     states: list[Array] = []
     outputs: list[Array] = []
-    for i in range(plan.switch):
+    for i in range(evaluations):
         output = yield Evaluate(query.x, query.t)
         outputs.append(output)
         if settling.settled(output, query.x, query.t):
-            return Head(tuple(times), i, tuple(states), tuple(outputs), query.x)
+            return Trajectory(tuple(times), i, tuple(states), tuple(outputs), query.x)
         states.append(query.x)
         query = yield Advance(query.x, step(output, query.x, query.t, times[i + 1]))
-    if plan.needs_reference:
+    if reference:
         outputs.append((yield Evaluate(query.x, query.t)))
-    return Head(tuple(times), plan.switch, tuple(states), tuple(outputs), query.x)
+    return Trajectory(tuple(times), evaluations, tuple(states), tuple(outputs), query.x)
 
 
-def evaluation_times(plan: Plan, path: Path, times: Sequence[float], gain: float) -> list[float]:
-    """The times of all low-resolution `Evaluate` requests that `tail` will make, in order.
+def evaluation_times(
+    stage: Stage, candidates: int, times: Sequence[float], *, known: bool = False, per_step: int = 1
+) -> list[float]:
+    """The times of all `Evaluate` requests that `run_stage` will make on `times`, in order.
 
-    Known before the first of them: a pipeline that walks a fixed list of times can have every evaluation on it.
+    Known before the first of them: a pipeline that walks a fixed list of times can have every evaluation on it. `known`:
+    the answer to the first is on the trajectory already.
     """
-    if plan.tail == 0:
-        return []
-    lows = tail_times(Transport(plan.operators()[0], path, gain, plan.time), times, plan.switch, plan.tail)
-    return evaluations_on(plan, lows)
+    more = candidates - 1 if stage.compared else 0
+    return [times[0]] * more + guided_times(stage.guidance, times, per_step)[int(known) :]
 
 
-def evaluations_on(plan: Plan, lows: Sequence[float]) -> list[float]:
-    """As `evaluation_times`, for a tail on given low-resolution times."""
-    candidates = len(plan.operators()) if plan.selection in ("argmin", "argmax") else 1
-    return [lows[0]] * (candidates - 1) + guided_times(plan.guidance, lows)
+def run_stage(
+    stage: Stage,
+    candidates: Sequence[LinearOperator],
+    path: Path,
+    recorded: Trajectory,
+    times: Sequence[float],
+    *,
+    until: int | None = None,
+    reference: bool = False,
+    per_step: int = 1,
+) -> Generator[Request, Any, Trajectory]:
+    """Carry a trajectory over to the schedule and resolution of `stage`, and run the stage there.
 
+    Args:
+        candidates: `Stage.candidates`; none where the resolution stays. Then an answer that the trajectory holds at the
+            switch is the stage's first.
+        times: of the evaluations from the switch on, and the end.
+        until: how many of them belong to this stage; None for all. reference: whether the model is evaluated once more
+            after them, for the stage that follows.
+        per_step: evaluations per step of the sampler.
 
-def tail(plan: Plan, path: Path, recorded: Head, lows: Sequence[float] | None = None) -> Generator[Request, Any, None]:
-    """Carry a recorded head to low resolution and run the rest of `plan` there.
-
-    `lows` are the times of the low-resolution evaluations and the end, for samplers that cannot take any times or that
-    evaluate between them; `tail_times` unless given.
+    Returns the trajectory at this resolution, the carried history included. For the last stage its state is the result.
     """
-    shape = tuple(recorded.state.shape)
-    t_high = recorded.times[recorded.switch]
-    if plan.tail == 0:
-        raise ValueError("a plan with tail=0 has no low resolution: its preview is shown(path, head)")
-    transport, output = yield from _select(plan, path, recorded, shape, t_high)
-    if lows is None:
-        lows = tail_times(transport, recorded.times, recorded.switch, plan.tail)
-    y = _switched(transport, path, recorded, t_high)
+    count = len(times) - 1 if until is None else until
+    if candidates:
+        transport, output = yield from _select(stage, candidates, path, recorded)
+        y = _switched(transport, path, recorded)
+    else:
+        transport, output, y = Stay(), recorded.reference, recorded.state
     if output is None:
-        output = yield Evaluate(y, lows[0])
-    yield from guided(plan.guidance, path, recorded, transport, lows, y, output, order=plan.order)
+        output = yield Evaluate(y, times[0])
+    past = recorded.carried(path, transport, y) if until is not None else None
+    left = yield from guided(
+        stage.guidance, path, recorded, transport, times[: count + 1], y, output, order=stage.order, per_step=per_step
+    )
+    outputs, states = left.outputs, left.states
+    if reference:
+        outputs = (*outputs, (yield Evaluate(left.state, times[count])))
+    if past is None:  # the last stage: nobody asks for its history
+        return Trajectory(tuple(times), count, states, outputs, left.state)
+    whole = (*past.times[: past.switch], *times)
+    return Trajectory(
+        whole, past.switch + count, (*past.states, *states), (*past.outputs, *outputs), left.state
+    )
 
 
-def shown(path: Path, recorded: Head) -> Array:
-    """The preview of a plan with `tail=0`, at high resolution: the denoised prediction at the switch.
+def shown(path: Path, recorded: Trajectory) -> Array:
+    """The preview of a plan without stages: the last denoised prediction.
 
-    Raises ValueError where the head does not end with an evaluation there.
+    Raises ValueError where the trajectory holds no answer at its switch.
     """
     if recorded.reference is None:
         raise ValueError("the head holds no answer at the switch to show")
-    return path.denoised(recorded.reference, recorded.state, recorded.times[recorded.switch])
+    return recorded.denoised(path, recorded.switch)
 
 
-def _switched(transport: Transport, path: Path, recorded: Head, t: float) -> Array:
-    reference = recorded.reference
-    if reference is None:
-        return transport.state(recorded.state, t) if recorded.switch else transport.start(recorded.state, t)
-    return transport.state(recorded.state, t, path.denoised(reference, recorded.state, t))
+def _switched(transport: Transport, path: Path, recorded: Trajectory) -> Array:
+    t = recorded.times[recorded.switch]
+    if recorded.reference is not None:
+        return transport.state(recorded.state, t, recorded.denoised(path, recorded.switch))
+    return transport.state(recorded.state, t) if recorded.switch else transport.start(recorded.state, t)
 
 
 def _select(
-    plan: Plan, path: Path, recorded: Head, shape: tuple[int, ...], t: float
+    stage: Stage, operators: Sequence[LinearOperator], path: Path, recorded: Trajectory
 ) -> Generator[Request, Any, tuple[Transport, Array | None]]:
     """The operator of each sample, and the winner's evaluation where one was made."""
-    operators = plan.operators()
-    batch = shape[0]
+    shape, t = tuple(recorded.state.shape), recorded.times[recorded.switch]
+    operators, batch = tuple(operators), shape[0]
     if len(operators) == 1:
-        return Transport.of(operators[0], path, shape, plan.time), None
-    if plan.selection == "random":
+        return Transport.of(operators[0], path, shape, stage.time), None
+    if stage.selection == "random":
         # Seeded by the plan and the sample's own noise: the choice does not depend on what else is in the batch.
-        choice = tuple(_draw(plan.selection_seed, recorded.noise[b : b + 1], len(operators)) for b in range(batch))
-        return Transport.of(PerSample(operators, choice), path, shape, plan.time), None
+        noise, seed = recorded.noise, stage.selection_seed
+        choice = tuple(_draw(seed, noise[b : b + 1], len(operators)) for b in range(batch))
+        return Transport.of(PerSample(operators, choice), path, shape, stage.time), None
 
-    transports = [Transport.of(op, path, shape, plan.time) for op in operators]
+    transports = [Transport.of(op, path, shape, stage.time) for op in operators]
     outputs, norms = [], []
     reference = path.denoised(recorded.reference, recorded.state, t)
     for transport in transports:
-        y, low = transport.state(recorded.state, t, reference), transport.moved(t)
+        y, low = transport.state(recorded.state, t, reference), transport.time_of(t)
         answer = yield Evaluate(y, low)
         outputs.append(answer)
         norms.append(sample_norm(transport.operator(reference) - path.denoised(answer, y, low)))
     xp = array_namespace(norms[0])
     table = np.asarray([[float(v) for v in norm] for norm in norms])
-    best = table.argmin(axis=0) if plan.selection == "argmin" else table.argmax(axis=0)
+    best = table.argmin(axis=0) if stage.selection == "argmin" else table.argmax(axis=0)
     choice = tuple(int(k) for k in best)
     winner = xp.concat([outputs[k][b : b + 1] for b, k in enumerate(choice)], axis=0)
-    return Transport.of(PerSample(operators, choice), path, shape, plan.time), winner
+    return Transport.of(PerSample(operators, choice), path, shape, stage.time), winner
 
 
 def _draw(seed: int, noise: Array, count: int) -> int:
@@ -198,79 +253,94 @@ def _draw(seed: int, noise: Array, count: int) -> int:
     return int(np.random.default_rng([seed, abs(int(first * 2**24))]).integers(count))
 
 
-def guided_times(guidance: Guidance | None, times: Sequence[float]) -> list[float]:
-    """The times at which a tail on `times` evaluates: each but the last, and once more for every exact correction."""
-    extra = guidance.steps if guidance is not None and guidance.kind == "exact" else 0
+def guided_times(guidance: Guidance | None, times: Sequence[float], per_step: int = 1) -> list[float]:
+    """The times at which a run on `times` evaluates: each but the last, and once more for every exact correction."""
+    extra = guidance.steps * per_step if guidance is not None and guidance.kind == "exact" else 0
     return [t for i, t in enumerate(times[:-1]) for _ in range(2 if i < extra else 1)]
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a guided run leaves: where it answered what, and the state after the last step."""
+
+    states: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    state: Array
 
 
 def guided(
     guidance: Guidance | None,
     path: Path,
-    recorded: Head,
-    transport: Transport | Motion,
+    recorded: Trajectory,
+    transport: Transport | Stay | Motion,
     times: Sequence[float],
     y: Array,
     output: Array,
     seen: Array | float = 1.0,
     order: int = 1,
-) -> Generator[Request, Any, None]:
+    per_step: int = 1,
+) -> Generator[Request, Any, _Left]:
     """The steps from the transported state `y`, where the model answered `output`, to the end of `times`.
 
     `seen` scales the guidance where the transported head knows nothing: (height, width), from 0 to 1. `order` is that
-    of the steps (`extrapolation.py`).
+    of the steps (steps.py). What is left holds the answers as the sampler got them, and the states they belong to.
     """
     yield Enter(transport)
     step = Extrapolation(path, order, _history(order, path, recorded, transport))
     correct = _corrections(guidance, path, recorded, transport, path.denoised(output, y, times[0]), seen)
+    states: list[Array] = []
+    outputs: list[Array] = []
     t = times[0]
     for i, t_next in enumerate(times[1:]):
-        y, output = yield from correct(i, y, t, output)
+        y, output = yield from correct(i / per_step, y, t, output)
+        states.append(y)
+        outputs.append(output)
         query = yield Advance(y, step(output, y, t, t_next))
+        y, t = query.x, t_next
         if i + 2 < len(times):
-            y, t = query.x, t_next
             output = yield Evaluate(y, t)
+    return _Left(tuple(states), tuple(outputs), y)
 
 
-def _history(order: int, path: Path, recorded: Head, transport: Transport | Motion) -> tuple[Array, float] | None:
-    """The head's last answer before the switch as the tail sees it: (denoised, time)."""
+def _history(
+    order: int, path: Path, recorded: Trajectory, transport: Transport | Stay | Motion
+) -> tuple[Array, float] | None:
+    """The last answer before the switch as the transport sees it: (denoised, time)."""
     last = recorded.switch - 1
     if order == 1 or last < 0:
         return None
-    denoised = path.denoised(recorded.outputs[last], recorded.states[last], recorded.times[last])
-    return transport.operator(denoised), transport.moved(recorded.times[last])
+    return transport.operator(recorded.denoised(path, last)), transport.time_of(recorded.times[last])
 
 
-Corrector = Callable[[int, Array, float, Array], Generator[Request, Any, tuple[Array, Array]]]
+Corrector = Callable[[float, Array, float, Array], Generator[Request, Any, tuple[Array, Array]]]
 
 
 def _corrections(
     guidance: Guidance | None,
     path: Path,
-    recorded: Head,
-    transport: Transport | Motion,
+    recorded: Trajectory,
+    transport: Transport | Stay | Motion,
     first: Array,
     seen: Array | float,
 ) -> Corrector:
     """The guidance as a function of (step, state, time, output); `first` is the denoised at the switch."""
     if guidance is None:
 
-        def free(i: int, y: Array, t: float, output: Array) -> Generator[Request, Any, tuple[Array, Array]]:
+        def free(i: float, y: Array, t: float, output: Array) -> Generator[Request, Any, tuple[Array, Array]]:
             return y, output
             yield  # a generator without requests
 
         return free
 
     last = recorded.switch if guidance.reference == "switch" else recorded.switch - 1
-    x_ref = recorded.state if last == recorded.switch else recorded.states[last]
-    t_ref, output_ref = recorded.times[last], recorded.outputs[last]
     fixed_point = guidance.kind in ("exact", "lagged")
     if fixed_point:
-        target = transport.output(output_ref, x_ref, t_ref)
+        x_ref = recorded.state if last == recorded.switch else recorded.states[last]
+        target = transport.output(recorded.outputs[last], x_ref, recorded.times[last])
     else:
-        target = transport.operator(path.denoised(output_ref, x_ref, t_ref))
+        target = transport.operator(recorded.denoised(path, last))
 
-    def corrected(i: int, y: Array, t: float, output: Array) -> Generator[Request, Any, tuple[Array, Array]]:
+    def corrected(i: float, y: Array, t: float, output: Array) -> Generator[Request, Any, tuple[Array, Array]]:
         if guidance.at(i) == 0.0:
             return y, output
         w = guidance.at(i) * seen

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from .conversation import Advance, Conversation, Enter, Evaluate, Head, Query, head, shown, tail
+from ..operators import LinearOperator
+from .conversation import Advance, Conversation, Enter, Evaluate, Query, Trajectory, run_head, run_stage, shown
 from .fields import Field
 from .path import Path
-from .plan import Guidance, Plan
-from .steps import tail_times
+from .plan import Plan, Stage
+from .steps import stage_times
 from .transform import Manipulation
-from .transport import Motion, Transport
+from .transport import Motion, Stay, Transport, Transports
 
 Array = Any
 
@@ -36,47 +37,86 @@ def euler_step(path: Path, output: Array, x: Array, t: float, t_next: float) -> 
 
 @dataclass
 class Result:
-    """What a driven plan returns: the low-resolution end state, the recorded head, and exact counts of evaluations."""
+    """What a driven plan returns.
+
+    Attributes:
+        latent: the end state, at the resolution of the last stage. head: the run from the noise.
+        high_evaluations, low_evaluations: at the final's own resolution, and at lower ones.
+        transports: of each stage that changed schedule or resolution, in order.
+    """
 
     latent: Array
-    head: Head
+    head: Trajectory
     high_evaluations: int
     low_evaluations: int
-    transport: Transport
+    transports: tuple[Transport | Stay | Motion, ...]
+
+    @property
+    def transport(self) -> Transport | Stay | Motion:
+        """Of the last stage; of none, a `Stay`."""
+        return self.transports[-1] if self.transports else Stay()
 
 
 def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]) -> Result:
     """Run `plan` from `noise` (batch, ..., height, width) with Euler steps.
 
-    `times` is the schedule of the head: the final's own, or one of `plan.head_steps` steps where the plan asks for it.
-    Raises ValueError for another number of steps than that, and as `Plan`, `Transport.of` and `tail_times` do.
+    `times` is the final's schedule, or one of `plan.steps` steps where the plan has a schedule of its own.
+    Raises ValueError for another number of steps than that, and as `Plan`, `Transport.of` and `stage_times` do.
     """
-    recorded, high, lows = record(plan, path, field, noise, times)
-    if plan.tail == 0:
-        return Result(
-            shown(path, recorded), recorded, high, 0, Transport.of(plan.operators()[0], path, noise.shape, plan.time)
-        )
-    _, low, latent, transport = drive(tail(plan, path, recorded), path, field, lows)
-    assert isinstance(transport, Transport), "a tail always enters low resolution"
-    return Result(latent, recorded, high, low, transport)
+    recorded, high = record(plan, path, field, noise, times)
+    low, here, schedule = 0, recorded, list(recorded.times)
+    latent: Array = None
+    transports: tuple[Transport | Stay | Motion, ...] = ()
+    if len(plan.later) > 1 and not plan.own_schedule:
+        schedule = [*schedule[: recorded.switch], *stage_times(Stay(), schedule, recorded.switch, plan.steps)]
+    for i in plan.later:
+        stage, last = plan.stages[i], i == len(plan.stages) - 1
+        candidates = stage.candidates(plan.scale_before(i))
+        move = _transport(candidates, path, here, stage)
+        steps = stage.steps if len(plan.later) == 1 else None
+        lows = stage_times(Transports((*transports, move)), schedule, here.switch, steps)
+        until, reference = (None, False) if last else (stage.steps, plan.reference(i + 1))
+        conversation = run_stage(stage, candidates, path, here, lows, until=until, reference=reference)
+        here, count, latent, transport = drive(conversation, path, field, lows)
+        transports = (*transports, transport)
+        high, low = (high + count, low) if stage.scale == 1 else (high, low + count)
+    if not plan.later:
+        latent = shown(path, recorded)
+    return Result(latent, recorded, high, low, transports)
 
 
-def record(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]) -> tuple[Head, int, list[float]]:
-    """The head of `plan`: (its record, its evaluations, the times of the tail); raises ValueError as `preview`."""
-    if plan.head_steps is not None and len(times) != plan.head_steps + 1:
-        raise ValueError(f"the plan's head runs on {plan.head_steps} steps, got a schedule of {len(times) - 1}")
-    recorded, evaluations, _, _ = drive(head(plan, path, times, Query(noise, times[0])), path, field, times)
-    transport = Transport.of(plan.operators()[0], path, noise.shape, plan.time)
-    lows = [] if plan.tail == 0 else tail_times(transport, times, recorded.switch, plan.tail)
-    return recorded, evaluations, lows
+def record(
+    plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]
+) -> tuple[Trajectory, int]:
+    """The run of `plan` from the noise: (what it leaves, its evaluations); raises ValueError as `preview`."""
+    if plan.own_schedule and len(times) - 1 != plan.steps:
+        raise ValueError(f"the plan runs on a schedule of {plan.steps} steps, got one of {len(times) - 1}")
+    first = plan.first_run
+    conversation = run_head(
+        path,
+        times,
+        Query(noise, times[0]),
+        first.steps,
+        reference=first.reference,
+        early_switch=plan.early_switch,
+        order=first.order,
+    )
+    recorded, evaluations, _, _ = drive(conversation, path, field, times)
+    return recorded, evaluations
+
+
+def _transport(
+    candidates: Sequence[LinearOperator], path: Path, here: Trajectory, stage: Stage
+) -> Transport | Stay:
+    return Transport.of(candidates[0], path, here.state.shape, stage.time) if candidates else Stay()
 
 
 def move(
     manipulation: Manipulation, path: Path, field: Field, noise: Array, times: Sequence[float], seeds: Sequence[int]
 ) -> Array:
     """The end state of a run from `noise` that is moved as `manipulation` says; raises ValueError as that does."""
-    plan = Plan(switch=manipulation.switch, guidance=Guidance("defect", 1, 1.0))  # its head ends with that answer
-    recorded, _, _, _ = drive(head(plan, path, times, Query(noise, times[0])), path, field, times)
+    start = run_head(path, times, Query(noise, times[0]), manipulation.switch, reference=True)
+    recorded, _, _, _ = drive(start, path, field, times)
     _, _, latent, _ = drive(manipulation.moved(path, recorded, seeds), path, field, times[manipulation.switch :])
     return latent
 
@@ -99,7 +139,7 @@ def trajectory(path: Path, field: Field, x: Array, times: Sequence[float]) -> li
     return states
 
 
-def replay(transport: Transport | Motion, path: Path, recorded: Head) -> Array:
+def replay(transport: Transport | Stay | Motion, path: Path, recorded: Trajectory) -> Array:
     """The transported state at the switch, reached by feeding the transported answers to the solver.
 
     At matched time it equals `transport.state` at the switch: bit for bit for noise gain 1, to rounding otherwise. At
@@ -107,7 +147,7 @@ def replay(transport: Transport | Motion, path: Path, recorded: Head) -> Array:
     """
     y = transport.start(recorded.noise, recorded.times[0])
     for i in range(recorded.switch):
-        t, t_next = transport.moved(recorded.times[i]), transport.moved(recorded.times[i + 1])
+        t, t_next = transport.time_of(recorded.times[i]), transport.time_of(recorded.times[i + 1])
         output = transport.output(recorded.outputs[i], recorded.states[i], recorded.times[i])
         y = euler_step(path, output, y, t, t_next)
     return y
@@ -115,10 +155,10 @@ def replay(transport: Transport | Motion, path: Path, recorded: Head) -> Array:
 
 def drive(
     conversation: Conversation, path: Path, field: Field, times: Sequence[float]
-) -> tuple[Any, int, Array, Transport | Motion | None]:
+) -> tuple[Any, int, Array, Transport | Stay | Motion]:
     """Answer a conversation with Euler steps on `times`; returns (its result, evaluations, last state, transport)."""
     evaluations, step, x = 0, 0, None
-    transport: Transport | Motion | None = None
+    transport: Transport | Stay | Motion = Stay()
     reply: Any = None
     while True:
         try:

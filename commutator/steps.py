@@ -1,7 +1,7 @@
 """The steps of one run: which times they visit, of which order they are, and when a head may end.
 
 **Times.** A run of a few steps reads the final's own schedule at evenly spaced (fractional) indices, so that it keeps
-the spacing that the user's scheduler chose (`tail_times`).
+the spacing that the user's scheduler chose (`stage_times`).
 
 **Order.** Written in the denoised prediction D, an Euler step from (x, t) to t' and a step of DPM-Solver++ are the same
 line,
@@ -15,8 +15,8 @@ h = l' - l and h_0 = l - l_previous,
 
 So a sampler that is handed the extrapolated answer takes the second-order step without knowing (`Extrapolation`). The
 first step has no previous answer, and the last one, to sigma = 0, stays first order, as in DPM-Solver++. Transport at
-matched time shifts all log-SNRs alike, so that the last answer of the head, seen through the operator, is the history
-of the tail. Source: Lu et al., "DPM-Solver++: Fast solver for guided sampling of diffusion probabilistic models", 2022,
+matched time shifts all log-SNRs alike, so that the last answer of the head, seen through the operator, is the
+history after it. Source: Lu et al., "DPM-Solver++: Fast solver for guided sampling of diffusion probabilistic models", 2022,
 algorithm 2.
 
 **Early switch.** The layout of the denoised prediction has settled when
@@ -35,23 +35,24 @@ from typing import Any
 
 from .condition import sample_norm
 from .path import Path
-from .transport import Transport
+from .transport import Motion, Stay, Transport, Transports
 
 Array = Any
 
 
-def tail_times(transport: Transport, times: Sequence[float], switch: int, steps: int | None) -> list[float]:
-    """Times of the low-resolution steps from the switch to the end, both included.
+def stage_times(
+    move: Transport | Stay | Transports | Motion, times: Sequence[float], switch: int, steps: int | None
+) -> list[float]:
+    """Times of the steps from the switch to the end of a run, both included.
 
     Args:
-        transport: moves high-resolution times to low resolution.
-        times: the high-resolution schedule, N + 1 decreasing times that end at the path's clean end (0).
+        move: takes the times of `times` to those of the stage.
+        times: the schedule of the run before, N + 1 decreasing times that end at the path's clean end (0).
         switch: D, the index in `times` at which the trajectory is carried over.
-        steps: number K of low-resolution steps; None keeps one per remaining high-resolution step.
+        steps: number K of steps; None keeps one per remaining step.
 
     Returns:
-        K + 1 decreasing times. The moved high-resolution schedule is read at K + 1 evenly spaced (fractional) indices,
-        so a shorter tail keeps the spacing that the user's scheduler chose.
+        K + 1 decreasing times. The moved schedule is read at K + 1 evenly spaced (fractional) indices.
 
     Raises:
         ValueError: when `switch` is outside the schedule or `steps` is not positive.
@@ -60,8 +61,8 @@ def tail_times(transport: Transport, times: Sequence[float], switch: int, steps:
     remaining = len(times) - 1 - switch
     count = remaining if steps is None else steps
     if count < 1:
-        raise ValueError(f"the tail needs at least one step, got {count}")
-    moved = [transport.moved(t) for t in times[switch:]]
+        raise ValueError(f"a stage needs at least one step, got {count}")
+    moved = [move.time_of(t) for t in times[switch:]]
     if count == remaining:
         return moved
     out = []

@@ -13,7 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace, device
 
 from ..operators import LinearOperator
-from .conversation import Evaluate, Head, Request, guided, guided_times
+from .conversation import Evaluate, Trajectory, Request, guided, guided_times
 from .path import Path
 from .plan import Guidance
 from .steps import require_switch
@@ -54,7 +54,7 @@ class Manipulation:
         require_switch(times, self.switch)
         return guided_times(self.guidance, times[self.switch :])
 
-    def moved(self, path: Path, recorded: Head, seeds: Sequence[int]) -> Generator[Request, Any, None]:
+    def moved(self, path: Path, recorded: Trajectory, seeds: Sequence[int]) -> Generator[Request, Any, None]:
         """Carry a recorded head along the operator and run the rest; `seeds`, one per sample, for fresh noise.
 
         Raises ValueError where the head was recorded to another step, or as `Motion.of` does.
@@ -62,7 +62,7 @@ class Manipulation:
         motion = Motion.of(self.operator, path, recorded.noise, recorded.times[0], seeds)
         yield from self.continued(path, recorded, motion)
 
-    def continued(self, path: Path, recorded: Head, motion: Motion) -> Generator[Request, Any, None]:
+    def continued(self, path: Path, recorded: Trajectory, motion: Motion) -> Generator[Request, Any, None]:
         """The same with a motion that is there already. ValueError where the head was recorded to another step."""
         if recorded.switch != self.switch or (self.needs_reference and recorded.reference is None):
             raise ValueError(f"the manipulation needs a head recorded to step {self.switch}, with the answer there")

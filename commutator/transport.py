@@ -80,7 +80,7 @@ class Transport:
             raise ValueError(f"time must be 'matched' or 'same', got {time!r}")
         return cls(operator, path, float(gain), time)
 
-    def moved(self, t: float) -> float:
+    def time_of(self, t: float) -> float:
         """The time `t'` at which the transported state lives."""
         return t if self._identity else self.path.transport(self.gain, t)[1]
 
@@ -127,7 +127,51 @@ class Transport:
             return self.operator(output)
         denoised = self.path.denoised(output, x, t)
         y = self.state(x, t, denoised)
-        return self.path.output(self.operator(denoised), y, self.moved(t))
+        return self.path.output(self.operator(denoised), y, self.time_of(t))
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A change of schedule alone: state, time, answers and noise stay as they are."""
+
+    gain: float = 1.0
+
+    def operator(self, x: Array) -> Array:
+        return x
+
+    def time_of(self, t: float) -> float:
+        return t
+
+    def noise(self, noise: Array) -> Array:
+        return noise
+
+    def start(self, x: Array, t: float) -> Array:
+        return x
+
+    def state(self, x: Array, t: float, denoised: Array | None = None) -> Array:
+        return x
+
+    def output(self, output: Array, x: Array, t: float) -> Array:
+        return output
+
+
+@dataclass(frozen=True)
+class Transports:
+    """Several transports, one after the other: from the final's resolution to that of a later stage."""
+
+    parts: tuple[Transport | Stay, ...] = ()
+
+    def time_of(self, t: float) -> float:
+        """The time at which the state of a high-resolution run at `t` lives after all of them."""
+        for part in self.parts:
+            t = part.time_of(t)
+        return t
+
+    def noise(self, noise: Array) -> Array:
+        """White noise after all of them, of the same standard deviation."""
+        for part in self.parts:
+            noise = part.noise(noise)
+        return noise
 
 
 @dataclass(frozen=True)
@@ -168,7 +212,7 @@ class Motion:
             raise ValueError(f"got {len(seeds)} seeds for {noise.shape[0]} samples")
         return cls(operator, path, noise, _moved(operator.noise_partner(), noise, seeds), first)
 
-    def moved(self, t: float) -> float:
+    def time_of(self, t: float) -> float:
         """The time at which the moved state lives: the same."""
         return t
 
