@@ -1,14 +1,16 @@
-"""The condition and its use: fields, commutators, reports, transport, selection, guidance, the plan and the tape."""
+"""The condition and its use: plans, commutators, fields that are known exactly, and what adapters drive."""
 
-from .along import along
-from .bound import deviation_bound, flow_deviation_bound
-from .closed_forms import (
+from .condition import (
+    commutator,
+    commutator_norm,
     convolution_commutator,
+    deviation_bound,
+    flow_deviation_bound,
     gaussian_commutator,
+    sample_norm,
     stationary_commutator,
     two_point_commutator,
 )
-from .condition import commutator, commutator_norm, sample_norm
 from .fields import (
     ConvolutionField,
     Field,
@@ -25,62 +27,66 @@ from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExplod
 from .plan import Plan
 from .presets import DEFAULT_PRESET, PRESETS, preset
 from .preview import evaluation_times, evaluations_on, head, shown, tail
-from .report import CommutatorReport, measure, measure_each
+from .report import CommutatorReport, SignedRank, commutator_report, commutator_reports, guided_report, signed_rank
 from .requests import Advance, Enter, Evaluate, Head, Query
 from .schedule import tail_times
-from .signed_rank import SignedRank, signed_rank
 from .tape import Tape, TapeError
 from .transport import PerSample, Transport
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - sorted by who reads them
+    # Plans and presets: what a preview or a manipulation does.
     "DEFAULT_PRESET",
-    "PATHS",
+    "Guidance",
+    "Manipulation",
     "PRESETS",
-    "Advance",
+    "Plan",
+    "preset",
+    # The condition: commutators of a field, measured and tested, and what they bound.
     "CommutatorReport",
+    "SignedRank",
+    "commutator",
+    "commutator_norm",
+    "commutator_report",
+    "commutator_reports",
+    "deviation_bound",
+    "flow_deviation_bound",
+    "guided_report",
+    "sample_norm",
+    "signed_rank",
+    # Fields and the closed forms of their commutators.
     "ConvolutionField",
-    "DenoisedPrediction",
-    "Enter",
-    "Evaluate",
     "Field",
     "GaussianField",
     "GaussianMixtureField",
-    "Guidance",
-    "Head",
-    "Manipulation",
+    "PeriodicGaussianField",
+    "PointwiseField",
+    "StationaryGaussianField",
+    "convolution_commutator",
+    "gaussian_commutator",
+    "stationary_commutator",
+    "two_point_commutator",
+    # For adapters: the paths of models and the transport on them.
+    "DenoisedPrediction",
     "Motion",
+    "PATHS",
     "Path",
     "PerSample",
-    "PeriodicGaussianField",
-    "Plan",
-    "PointwiseField",
-    "Query",
     "RectifiedFlow",
-    "SignedRank",
-    "StationaryGaussianField",
-    "Tape",
-    "TapeError",
     "Transport",
     "VarianceExploding",
     "VariancePreserving",
-    "along",
-    "commutator",
-    "commutator_norm",
-    "convolution_commutator",
-    "deviation_bound",
+    # For adapters: the conversation with a sampler, and its tape.
+    "Advance",
+    "Enter",
+    "Evaluate",
+    "Head",
+    "Query",
+    "Tape",
+    "TapeError",
     "evaluation_times",
     "evaluations_on",
-    "flow_deviation_bound",
-    "gaussian_commutator",
     "head",
-    "measure",
-    "measure_each",
-    "preset",
-    "sample_norm",
     "shown",
-    "signed_rank",
-    "stationary_commutator",
     "tail",
     "tail_times",
-    "two_point_commutator",
 ]
