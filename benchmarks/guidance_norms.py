@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from commutant.adapters.diffusers import PipelineField, Previewer
-from commutant.commutator import Guidance, along, preset, signed_rank
+from commutant.commutator import Guidance, guided_report, preset, signed_rank
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 
 from .consistency import prompts_and_seeds
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         side = call["height"] // 8
         noise = torch.randn(1, 16, side, side, generator=torch.Generator().manual_seed(seed))
         for name, g in ways.items():
-            found = [along(paper.replaced(guidance=g), field.path, field, noise, times, form=f) for f in FORMS]
+            found = [guided_report(paper.replaced(guidance=g), field.path, field, noise, times, form=f) for f in FORMS]
             measured[name].append(np.array([[report.absolute[0, 0], report.absolute[m, 0]] for report in found]))
             # All runs enter at the same state: the norm there is that of the run without corrections.
             measured[name][-1][:, 0] = measured["without guidance"][-1][:, 0]

@@ -1,15 +1,17 @@
-"""The condition and its use: fields, commutators, reports, transport, selection, guidance, the plan and the tape."""
+"""The condition and its use: plans, commutators, fields that are known exactly, and what adapters drive."""
 
-from .along import along
-from .bound import deviation_bound, flow_deviation_bound
-from .closed_forms import (
+from .condition import (
+    commutator,
+    commutator_norm,
     convolution_commutator,
+    deviation_bound,
+    flow_deviation_bound,
     gaussian_commutator,
+    sample_norm,
     stationary_commutator,
     two_point_commutator,
 )
-from .condition import commutator, commutator_norm, sample_norm
-from .conversation import Advance, Enter, Evaluate, Head, Query, evaluation_times, evaluations_on, head, shown, tail
+from .conversation import Advance, Enter, Evaluate, Query, Trajectory, evaluation_times, run_head, run_stage, shown
 from .fields import (
     ConvolutionField,
     Field,
@@ -20,63 +22,71 @@ from .fields import (
     StationaryGaussianField,
 )
 from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExploding, VariancePreserving
-from .plan import DEFAULT_PRESET, PRESETS, Guidance, Plan, preset
-from .report import CommutatorReport, measure, measure_each
-from .signed_rank import SignedRank, signed_rank
-from .steps import tail_times
+from .plan import DEFAULT_PRESET, PRESETS, Guidance, Plan, Stage, preset
+from .report import CommutatorReport, SignedRank, commutator_report, commutator_reports, guided_report, signed_rank
+from .steps import stage_times
 from .tape import Tape, TapeError
-from .transform import Manipulation
-from .transport import Motion, PerSample, Transport
+from .transform import Transform, transform_guidance, transform_step
+from .transport import Motion, PerSample, Stay, Transport, Transports
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - sorted by who reads them
+    # Plans and presets: what a preview or a transform does.
     "DEFAULT_PRESET",
-    "PATHS",
+    "Guidance",
     "PRESETS",
-    "Advance",
+    "Plan",
+    "Stage",
+    "Transform",
+    "preset",
+    # The condition: commutators of a field, measured and tested, and what they bound.
     "CommutatorReport",
+    "SignedRank",
+    "commutator",
+    "commutator_norm",
+    "commutator_report",
+    "commutator_reports",
+    "deviation_bound",
+    "flow_deviation_bound",
+    "guided_report",
+    "sample_norm",
+    "signed_rank",
+    # Fields and the closed forms of their commutators.
     "ConvolutionField",
-    "DenoisedPrediction",
-    "Enter",
-    "Evaluate",
     "Field",
     "GaussianField",
     "GaussianMixtureField",
-    "Guidance",
-    "Head",
-    "Manipulation",
+    "PeriodicGaussianField",
+    "PointwiseField",
+    "StationaryGaussianField",
+    "convolution_commutator",
+    "gaussian_commutator",
+    "stationary_commutator",
+    "two_point_commutator",
+    # For adapters: the paths of models and the transport on them.
+    "DenoisedPrediction",
     "Motion",
+    "PATHS",
     "Path",
     "PerSample",
-    "PeriodicGaussianField",
-    "Plan",
-    "PointwiseField",
-    "Query",
     "RectifiedFlow",
-    "SignedRank",
-    "StationaryGaussianField",
-    "Tape",
-    "TapeError",
+    "Stay",
     "Transport",
+    "Transports",
     "VarianceExploding",
     "VariancePreserving",
-    "along",
-    "commutator",
-    "commutator_norm",
-    "convolution_commutator",
-    "deviation_bound",
+    # For adapters: the conversation with a sampler, and its tape.
+    "Advance",
+    "Enter",
+    "Evaluate",
+    "Query",
+    "Tape",
+    "TapeError",
+    "Trajectory",
     "evaluation_times",
-    "evaluations_on",
-    "flow_deviation_bound",
-    "gaussian_commutator",
-    "head",
-    "measure",
-    "measure_each",
-    "preset",
-    "sample_norm",
+    "run_head",
+    "run_stage",
     "shown",
-    "signed_rank",
-    "stationary_commutator",
-    "tail",
-    "tail_times",
-    "two_point_commutator",
+    "stage_times",
+    "transform_guidance",
+    "transform_step",
 ]

@@ -2,7 +2,8 @@
 
 Two kinds of generators describe a preview completely; an adapter only answers their requests with the user's own model
 and sampler. `run_head` runs at high resolution, on the final's own schedule or on one of its own; `run_stage`
-carries a `Trajectory` over to the next schedule or resolution and runs there. Both return the trajectory they leave. The requests:
+carries a `Trajectory` over to the next schedule or resolution and runs there. Both return the trajectory they leave.
+The requests:
 
 - `Evaluate(x, t)`:    evaluate the model at this state; the reply is its raw output, shaped like `x`;
 - `Enter(transport)`:  the sampler moves to the transported trajectory; give it the transported history. No reply;
@@ -24,13 +25,12 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ..operators import LinearOperator
+from ..operators.arrays import Array
 from .condition import sample_norm
 from .path import Path
 from .plan import Guidance, Stage
 from .steps import Extrapolation, Settling, require_switch
 from .transport import Motion, PerSample, Stay, Transport
-
-Array = Any
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ def evaluation_times(
 ) -> list[float]:
     """The times of all `Evaluate` requests that `run_stage` will make on `times`, in order.
 
-    Known before the first of them: a pipeline that walks a fixed list of times can have every evaluation on it. `known`:
-    the answer to the first is on the trajectory already.
+    Known before the first of them: a pipeline that walks a fixed list of times can have every evaluation on it.
+    `known`: the answer to the first is on the trajectory already.
     """
     more = candidates - 1 if stage.compared else 0
     return [times[0]] * more + guided_times(stage.guidance, times, per_step)[int(known) :]
@@ -179,6 +179,7 @@ def run_stage(
     Returns the trajectory at this resolution, the carried history included. For the last stage its state is the result.
     """
     count = len(times) - 1 if until is None else until
+    transport: Transport | Stay
     if candidates:
         transport, output = yield from _select(stage, candidates, path, recorded)
         y = _switched(transport, path, recorded)
@@ -196,9 +197,7 @@ def run_stage(
     if past is None:  # the last stage: nobody asks for its history
         return Trajectory(tuple(times), count, states, outputs, left.state)
     whole = (*past.times[: past.switch], *times)
-    return Trajectory(
-        whole, past.switch + count, (*past.states, *states), (*past.outputs, *outputs), left.state
-    )
+    return Trajectory(whole, past.switch + count, (*past.states, *states), (*past.outputs, *outputs), left.state)
 
 
 def shown(path: Path, recorded: Trajectory) -> Array:

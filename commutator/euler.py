@@ -11,15 +11,14 @@ from itertools import pairwise
 from typing import Any
 
 from ..operators import LinearOperator
+from ..operators.arrays import Array
 from .conversation import Advance, Conversation, Enter, Evaluate, Query, Trajectory, run_head, run_stage, shown
 from .fields import Field
 from .path import Path
 from .plan import Plan, Stage
 from .steps import stage_times
-from .transform import Manipulation
+from .transform import Transform
 from .transport import Motion, Stay, Transport, Transports
-
-Array = Any
 
 
 def euler_step(path: Path, output: Array, x: Array, t: float, t_next: float) -> Array:
@@ -49,10 +48,10 @@ class Result:
     head: Trajectory
     high_evaluations: int
     low_evaluations: int
-    transports: tuple[Transport | Stay | Motion, ...]
+    transports: tuple[Transport | Stay, ...]
 
     @property
-    def transport(self) -> Transport | Stay | Motion:
+    def transport(self) -> Transport | Stay:
         """Of the last stage; of none, a `Stay`."""
         return self.transports[-1] if self.transports else Stay()
 
@@ -66,7 +65,7 @@ def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[
     recorded, high = record(plan, path, field, noise, times)
     low, here, schedule = 0, recorded, list(recorded.times)
     latent: Array = None
-    transports: tuple[Transport | Stay | Motion, ...] = ()
+    transports: tuple[Transport | Stay, ...] = ()
     if len(plan.later) > 1 and not plan.own_schedule:
         schedule = [*schedule[: recorded.switch], *stage_times(Stay(), schedule, recorded.switch, plan.steps)]
     for i in plan.later:
@@ -78,6 +77,7 @@ def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[
         until, reference = (None, False) if last else (stage.steps, plan.reference(i + 1))
         conversation = run_stage(stage, candidates, path, here, lows, until=until, reference=reference)
         here, count, latent, transport = drive(conversation, path, field, lows)
+        assert not isinstance(transport, Motion), "a stage keeps the image where it is"
         transports = (*transports, transport)
         high, low = (high + count, low) if stage.scale == 1 else (high, low + count)
     if not plan.later:
@@ -85,9 +85,7 @@ def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[
     return Result(latent, recorded, high, low, transports)
 
 
-def record(
-    plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]
-) -> tuple[Trajectory, int]:
+def record(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]) -> tuple[Trajectory, int]:
     """The run of `plan` from the noise: (what it leaves, its evaluations); raises ValueError as `preview`."""
     if plan.own_schedule and len(times) - 1 != plan.steps:
         raise ValueError(f"the plan runs on a schedule of {plan.steps} steps, got one of {len(times) - 1}")
@@ -105,19 +103,17 @@ def record(
     return recorded, evaluations
 
 
-def _transport(
-    candidates: Sequence[LinearOperator], path: Path, here: Trajectory, stage: Stage
-) -> Transport | Stay:
+def _transport(candidates: Sequence[LinearOperator], path: Path, here: Trajectory, stage: Stage) -> Transport | Stay:
     return Transport.of(candidates[0], path, here.state.shape, stage.time) if candidates else Stay()
 
 
-def move(
-    manipulation: Manipulation, path: Path, field: Field, noise: Array, times: Sequence[float], seeds: Sequence[int]
+def transform(
+    of: Transform, path: Path, field: Field, noise: Array, times: Sequence[float], seeds: Sequence[int]
 ) -> Array:
-    """The end state of a run from `noise` that is moved as `manipulation` says; raises ValueError as that does."""
-    start = run_head(path, times, Query(noise, times[0]), manipulation.switch, reference=True)
+    """The end state of a run from `noise`, transformed as `of` says; raises ValueError as that does."""
+    start = run_head(path, times, Query(noise, times[0]), of.switch, reference=True)
     recorded, _, _, _ = drive(start, path, field, times)
-    _, _, latent, _ = drive(manipulation.moved(path, recorded, seeds), path, field, times[manipulation.switch :])
+    _, _, latent, _ = drive(of.run(path, recorded, seeds), path, field, times[of.switch :])
     return latent
 
 

@@ -15,9 +15,9 @@ import math
 import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-Array = Any
+from ..operators.arrays import Array
 
 ROUNDING = 1e-6  # how far beyond the noisy end a time may lie
 

@@ -9,8 +9,8 @@ come *stages*, each a few steps on a coarser schedule at one scale:
     Plan(head=4, stages=(Stage(scale=1, steps=2, order=2), Stage(scale=2, steps=4)))
 
 Where a stage changes the resolution, an operator A carries the trajectory over, and commutator-zero guidance keeps it
-where the model said, before, that it should be. All kinds act on the first `steps` steps of the stage and differ in what
-they correct and what they cost:
+where the model said, before, that it should be. All kinds act on the first `steps` steps of the stage and differ in
+what they correct and what they cost:
 
 - exact:  the paper's fixed-point correction, `y <- y + w (A u_ref - u(y, t))`, then the model is asked again (one extra
           evaluation per guided step);
@@ -19,8 +19,8 @@ they correct and what they cost:
 - defect: the commutator measured at the switch is added to the denoised answer (free): the corrected field commutes
           exactly at the switch, as in a multigrid coarse-grid correction.
 
-`A u_ref` and `A x0hat_ref` come from an evaluation at the switch itself, before the resolution changes, or from the last
-one before it.
+`A u_ref` and `A x0hat_ref` come from an evaluation at the switch itself, before the resolution changes, or from the
+last one before it.
 
 `u` points from noise to image, as the paper's velocity does, whose time runs from noise (0) to image (1). Models of
 FLUX's kind predict `v = noise - image`, so there `u = -v`, and `u = -eps` for a model of the noise: a correction with
@@ -170,7 +170,7 @@ class Stage:
 
 
 class FirstRun(NamedTuple):
-    """A plan's run from the noise: its steps, whether the model is also evaluated after them, the order of the steps."""
+    """A plan's run from the noise: its steps, their order, and whether the model is also evaluated after them."""
 
     steps: int
     reference: bool

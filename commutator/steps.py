@@ -16,8 +16,8 @@ h = l' - l and h_0 = l - l_previous,
 So a sampler that is handed the extrapolated answer takes the second-order step without knowing (`Extrapolation`). The
 first step has no previous answer, and the last one, to sigma = 0, stays first order, as in DPM-Solver++. Transport at
 matched time shifts all log-SNRs alike, so that the last answer of the head, seen through the operator, is the
-history after it. Source: Lu et al., "DPM-Solver++: Fast solver for guided sampling of diffusion probabilistic models", 2022,
-algorithm 2.
+history after it. Source: Lu et al., "DPM-Solver++: Fast solver for guided sampling of diffusion probabilistic models",
+2022, algorithm 2.
 
 **Early switch.** The layout of the denoised prediction has settled when
 
@@ -31,13 +31,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
+from ..operators.arrays import Array
 from .condition import sample_norm
 from .path import Path
 from .transport import Motion, Stay, Transport, Transports
-
-Array = Any
 
 
 def stage_times(

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from ..operators.arrays import Array
+
 FORMAT = "commutant-tape"
 VERSION = 1
 _LIMIT = 16 * 2**20  # of the header, in bytes: a request with a long prompt is a few kilobytes
 _FAR = 1e30  # beyond any time of any path; keeps infinities and integers that no float can hold out
-
-Array = Any
 
 
 class TapeError(ValueError):

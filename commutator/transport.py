@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from array_api_compat import array_namespace
 
 from ..operators import LinearOperator, NoisePartner
+from ..operators.arrays import Array
 from .path import Path
-
-Array = Any
 
 
 @dataclass(frozen=True)

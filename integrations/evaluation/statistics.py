@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...commutator.signed_rank import SignedRank, signed_rank
+from ...commutator import SignedRank, signed_rank
 
 RESAMPLES = 4000
 LEVEL = 0.95

@@ -17,9 +17,9 @@ from commutant.commutator import (
     StationaryGaussianField,
     Transport,
     VarianceExploding,
+    commutator_report,
     deviation_bound,
     flow_deviation_bound,
-    measure,
 )
 from commutant.commutator.euler import trajectory
 from commutant.operators import BlockMean, StridedSelection
@@ -58,7 +58,7 @@ def driven(op, path, field, low_field, x, times):
     low = trajectory(path, low_field, transport.state(x, times[0]), lows)
     moved = [transport.state(state, t) for state, t in zip(states, times)]
     deviations = np.array([np.linalg.norm((y - z).reshape(len(y), -1), axis=1) for y, z in zip(low, moved)])
-    return deviations, measure(op, both, path, states[:-1], times[:-1]).absolute, lows
+    return deviations, commutator_report(op, both, path, states[:-1], times[:-1]).absolute, lows
 
 
 def excess(deviations, bound) -> float:
@@ -147,7 +147,7 @@ def exact_gaussian(op, path, x, times, *, fine=200):
     for a, b in pairwise(times):
         inner = [a + (b - a) * i / fine for i in range(fine + 1)]
         inside = gaussian_flow(field, path, x, [times[0], *inner])[1:]
-        norms.append(1.001 * measure(op, field, path, inside, inner).absolute.max())
+        norms.append(1.001 * commutator_report(op, field, path, inside, inner).absolute.max())
         constants.append(1.001 * max(field.lipschitz(transport.moved(t)) for t in inner))
     return np.array(deviations), norms, lows, constants
 

@@ -35,5 +35,5 @@ def test_a_wrong_page_does_not() -> None:
 
 def test_the_tests_it_names_exist() -> None:
     named = set(re.findall(r"test_\w+\.py", PAGE.read_text()))
-    assert len(named) >= 5
+    assert len(named) >= 4
     assert not {name for name in named if not (ROOT / "tests" / "commutator" / name).exists()}
