@@ -75,7 +75,7 @@ def commutator(operator: LinearOperator, field: Field, path: Path | None = None,
 
     Raises:
         ValueError: by the function, before any evaluation: the operator is not isotropic on x's shape (Translate, a
-            warp: see Manipulation) or does not keep constants, or `time` is neither word.
+            warp: see Transform) or does not keep constants, or `time` is neither word.
 
     Source: arXiv 2604.09227, there for velocities and selections.
     """

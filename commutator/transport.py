@@ -70,7 +70,7 @@ class Transport:
             raise ValueError(
                 f"{operator!r} does not keep white noise white (A A^T is no multiple of I): a model cannot continue "
                 "from its result; use a strided selection, a block mean, a spectral crop or a permutation of pixels; "
-                "to move or warp an image, which needs fresh noise, use a Manipulation"
+                "to move or warp an image, which needs fresh noise, use a Transform"
             )
         if not operator.preserves_constants:
             raise ValueError(f"{operator!r} changes the mean of an image (its rows do not sum to 1): no smaller image")

@@ -54,7 +54,7 @@ def driven(op, path, field, low_field, x, times):
     """(deviations per time, commutator norms, low-resolution times) of Euler runs of both fields from one start."""
     both = TwoSizes(field, low_field, x.shape[-1])
     transport = Transport.of(op, path, x.shape, "matched")
-    lows, states = [transport.moved(t) for t in times], trajectory(path, field, x, times)
+    lows, states = [transport.time_of(t) for t in times], trajectory(path, field, x, times)
     low = trajectory(path, low_field, transport.state(x, times[0]), lows)
     moved = [transport.state(state, t) for state, t in zip(states, times)]
     deviations = np.array([np.linalg.norm((y - z).reshape(len(y), -1), axis=1) for y, z in zip(low, moved)])
@@ -139,7 +139,7 @@ def exact_gaussian(op, path, x, times, *, fine=200):
     """Deviations of exact flows at `times`, and upper bounds of commutator and Lipschitz constant between them."""
     field = GaussianField(0.3, 0.8, path)
     transport = Transport.of(op, path, x.shape, "matched")
-    lows = [transport.moved(t) for t in times]
+    lows = [transport.time_of(t) for t in times]
     high = gaussian_flow(field, path, x, times)
     low = gaussian_flow(field, path, transport.state(x, times[0]), lows)
     deviations = [np.linalg.norm(y - transport.state(z, t)) for y, z, t in zip(low, high, times)]
@@ -148,7 +148,7 @@ def exact_gaussian(op, path, x, times, *, fine=200):
         inner = [a + (b - a) * i / fine for i in range(fine + 1)]
         inside = gaussian_flow(field, path, x, [times[0], *inner])[1:]
         norms.append(1.001 * commutator_report(op, field, path, inside, inner).absolute.max())
-        constants.append(1.001 * max(field.lipschitz(transport.moved(t)) for t in inner))
+        constants.append(1.001 * max(field.lipschitz(transport.time_of(t)) for t in inner))
     return np.array(deviations), norms, lows, constants
 
 

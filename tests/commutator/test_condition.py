@@ -233,9 +233,7 @@ def test_and_not_when_the_move_leads_out_of_the_set():
 
 def test_what_colours_noise_is_refused_before_any_evaluation():
     field = Counting(PointwiseField(saturating))
-    with pytest.raises(
-        ValueError, match=r"Translate\(1, 0.*does not keep white noise white.*permutation.*Manipulation"
-    ):
+    with pytest.raises(ValueError, match=r"Translate\(1, 0.*does not keep white noise white.*permutation.*Transform"):
         commutator(Translate(1, 0), field, RectifiedFlow())(normal(0, 1, 1, 4, 4), 0.5)
     assert field.asked == []
 

@@ -4,9 +4,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commutant.commutator import PATHS, PRESETS, Plan, Query, RectifiedFlow, euler, evaluation_times, head, preset
+from commutant.commutator import (
+    PATHS,
+    PRESETS,
+    Plan,
+    Query,
+    RectifiedFlow,
+    Stage,
+    euler,
+    evaluation_times,
+    preset,
+    run_head,
+    stage_times,
+)
 
-from .plans import plans
+from .plans import high, low, plans
 from .worlds import SIDE, Counting, Wavy, highest, normal, paths, relative, schedules, seeds, shifted
 
 
@@ -31,10 +43,11 @@ def test_the_paper_makes_39_evaluations():
 def disagreement(plan, path, times, seed) -> list[str]:
     """What differs between the announced evaluations and those made."""
     result, highs, lows = watched(plan, path, times, seed)
-    found = []
-    if highs != list(times[: plan.high_evaluations]):
+    stage, found = plan.stages[0], []
+    if highs != list(times[: plan.recorded_steps]):
         found.append("high")
-    if lows != evaluation_times(plan, path, times, result.transport.gain):
+    candidates = len(stage.candidates(1))
+    if lows != evaluation_times(stage, candidates, stage_times(result.transport, times, plan.head, stage.steps)):
         found.append("low")
     if (len(highs), len(lows)) != (result.high_evaluations, result.low_evaluations):
         found.append("counts")
@@ -56,21 +69,17 @@ def test_announced_evaluations_of_the_presets(plan):
 
 def test_a_disagreement_is_noticed(monkeypatch):
     plan = preset("paper", 30)
-    monkeypatch.setitem(globals(), "evaluation_times", lambda *a: evaluation_times_of_another(*a))
+    other = plan.stages[0].replaced(guidance=None)
+    announced = evaluation_times
+    monkeypatch.setitem(globals(), "evaluation_times", lambda stage, *a: announced(other, *a))
     assert disagreement(plan, RectifiedFlow(), shifted(30), 0) == ["low"]
-
-
-def evaluation_times_of_another(plan, path, times, gain):
-    from commutant.commutator import conversation
-
-    return conversation.evaluation_times(plan.replaced(guidance=None), path, times, gain)
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 @pytest.mark.parametrize("time", ["matched", "same"])
 def test_direct_previews_ask_nothing_of_the_high_resolution(path, time):
     """Also on a path whose noise has no unit variance: a start from pooled noise needs no prediction."""
-    plan = preset("direct", 6).replaced(time=time)
+    plan = preset("direct", 6).with_last(time=time)
     times = [highest(path) * t for t in shifted(6)]
     result, highs, lows = watched(plan, path, times)
     assert highs == []
@@ -82,18 +91,18 @@ def test_a_switch_too_late_is_refused_before_any_evaluation():
     field = Counting(Wavy())
     for switch in (5, 6, 50):
         with pytest.raises(ValueError, match="switch step"):
-            euler.preview(Plan(switch=switch), RectifiedFlow(), field, normal(0, 1, 1, SIDE, SIDE), shifted(5))
+            euler.preview(low(switch), RectifiedFlow(), field, normal(0, 1, 1, SIDE, SIDE), shifted(5))
         with pytest.raises(ValueError, match="switch step"):
-            next(head(Plan(switch=switch), RectifiedFlow(), shifted(5), Query(normal(0, 1, 1, 4, 4), 1.0)))
+            next(run_head(RectifiedFlow(), shifted(5), Query(normal(0, 1, 1, 4, 4), 1.0), switch))
     assert field.asked == []
 
 
-def test_a_coarse_head_runs_on_its_own_schedule():
-    plan = Plan(switch=2, head_steps=5)
+def test_a_plan_without_a_head_may_run_on_a_schedule_of_its_own():
+    plan = Plan(0, (high(2), Stage(2, 3)))
     result, highs, lows = watched(plan, RectifiedFlow(), shifted(5))
     assert (len(highs), len(lows)) == (2, 3)
     assert result.head.times == tuple(shifted(5))
-    with pytest.raises(ValueError, match="runs on 5 steps, got a schedule of 30"):
+    with pytest.raises(ValueError, match="a schedule of 5 steps, got one of 30"):
         watched(plan, RectifiedFlow(), shifted(30))
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from commutant.commutator import (
     GaussianField,
-    Guidance,
     Plan,
     RectifiedFlow,
     VarianceExploding,
@@ -21,6 +20,7 @@ from commutant.commutator import (
 from commutant.commutator.steps import Settling
 from commutant.operators import StridedSelection
 
+from .plans import low
 from .worlds import SIDE, Wavy, normal, relative, shifted
 
 PATHS = {"flow": (RectifiedFlow(), 0.98), "ve": (VarianceExploding(), 10.0), "vp": (VariancePreserving(), 0.99)}
@@ -68,7 +68,7 @@ def test_the_history_goes_through_the_switch():
 
     path, times, switch = RectifiedFlow(), times_of("flow", 9), 4
     noise = normal(2, 1, 1, SIDE, SIDE)
-    plan = Plan(switch=switch, operator="strided", time="same", order=2)
+    plan = low(switch, operator="strided", time="same", order=2)
     got = euler.preview(plan, path, Pointwise(), noise, times).latent
     states = euler.trajectory(path, Pointwise(), noise, times[: switch + 1])
     t_last = times[switch - 1]
@@ -95,11 +95,11 @@ def test_second_order_converges_faster():
 def test_what_is_shown_is_the_denoised_prediction():
     path, times = RectifiedFlow(), shifted(6)
     noise = normal(4, 1, 1, SIDE, SIDE)
-    result = euler.preview(Plan.shown(2), path, Wavy(), noise, times)
+    result = euler.preview(Plan.live(3), path, Wavy(), noise, times)
     state = euler.trajectory(path, Wavy(), noise, times[:3])[-1]
     assert relative(result.latent, Wavy().denoised(state, times[2])) < 1e-12
     assert (result.high_evaluations, result.low_evaluations) == (3, 0)
-    headless = euler.record(Plan(switch=2), path, Wavy(), noise, times)[0]
+    headless = euler.record(low(2), path, Wavy(), noise, times)[0]
     with pytest.raises(ValueError, match="no answer at the switch"):
         shown(path, headless)
 
@@ -125,27 +125,3 @@ def test_a_batch_settles_when_all_of_it_has():
     one_moves = ones * np.array([1.01, 2.0]).reshape(2, 1, 1, 1)
     assert not watch.settled(-one_moves, 0 * ones, 1.0)
     assert watch.settled(-one_moves, 0 * ones, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"order": 3}, "order"),
-        ({"settle": 0.0}, "settle"),
-        ({"settle": 1.0}, "settle"),
-        ({"tail": -1}, "tail"),
-        ({"tail": 0}, "scale 1"),
-        ({"tail": 0, "scale": 1, "operator": "mean"}, "tail=0"),
-        ({"tail": 0, "scale": 1, "operator": "strided", "guidance": Guidance("defect", 1, 1.0)}, "tail=0"),
-        ({"scale": 1}, "above 1"),
-    ],
-)
-def test_plans_refuse_by_name(changes, said):
-    with pytest.raises(ValueError, match=said):
-        Plan(**changes)
-
-
-@pytest.mark.parametrize("plan", [Plan.shown(3), Plan.fewer(5, order=2), Plan(settle=0.25), Plan(order=2, tail=3)])
-def test_plans_survive_json(plan):
-    assert Plan.from_dict(plan.to_dict()) == plan
-    assert plan.resumes == (plan.head_steps is None)

@@ -19,7 +19,7 @@ from commutant.commutator import (
 )
 from commutant.operators import BlockMean
 
-from .plans import plans
+from .plans import low, plans
 from .test_condition import falling
 from .worlds import (
     SIDE,
@@ -49,12 +49,12 @@ def test_a_finish_from_the_recorded_outputs_is_the_plain_run_to_the_bit(path, da
     field = Counting(Wavy())
     finished = euler.finish(path, field, noise, times, outputs)
     assert same_bits(finished, euler.finish(path, Wavy(), noise, times))
-    assert [t for _, t in field.asked] == times[plan.high_evaluations : -1]
+    assert [t for _, t in field.asked] == times[plan.recorded_steps : -1]
 
 
 def test_a_finish_from_other_outputs_is_another_image():
     noise, times = normal(1, 1, 1, SIDE, SIDE), shifted(8)
-    outputs = euler.preview(Plan(switch=3), FLOW, Wavy(), noise, times).head.outputs
+    outputs = euler.preview(low(3), FLOW, Wavy(), noise, times).head.outputs
     plain = euler.finish(FLOW, Wavy(), noise, times)
     nudged = (outputs[0], outputs[1] + 1e-12, *outputs[2:])
     assert not same_bits(euler.finish(FLOW, Wavy(), noise, times, nudged), plain)
@@ -100,13 +100,13 @@ def miss(plan, field, seed, *, batch=3, steps=10) -> float:
 @settings(max_examples=40)
 @given(switch=st.integers(0, 8), scale=st.sampled_from([2, 3]), seed=st.integers(0, 10**6))
 def test_block_means_of_blocky_images_are_previewed_perfectly(switch, scale, seed):
-    assert miss(Plan(switch=switch, scale=scale), blocks(seed, scale), seed + 1) <= 1e-8
+    assert miss(low(switch, scale=scale), blocks(seed, scale), seed + 1) <= 1e-8
 
 
 @settings(max_examples=20)
 @given(switch=st.integers(0, 8), scale=st.sampled_from(["4/3", "2"]), seed=seeds)
 def test_spectral_crops_of_a_stationary_field_are_previewed_perfectly(switch, scale, seed):
-    plan = Plan(switch=switch, operator="spectral", scale=scale)
+    plan = low(switch, operator="spectral", scale=scale)
     assert miss(plan, StationaryGaussianField(falling), seed) <= 1e-9
 
 
@@ -119,15 +119,15 @@ def test_selections_of_a_pointwise_field_are_previewed_perfectly(data, seed):
         data.draw(st.sampled_from(["first", "random", "argmin", "argmax"])),
     )
     guidance = data.draw(st.none() | st.builds(Guidance, st.just("defect"), st.integers(1, 5), st.floats(0.1, 1.0)))
-    plan = Plan(switch=switch, operator="strided", scale=2, selection=selection, guidance=guidance)
+    plan = low(switch, operator="strided", scale=2, selection=selection, guidance=guidance)
     assert miss(plan, GaussianField(0.3, 0.8), seed) <= 1e-9
 
 
 def test_and_not_where_the_field_does_not_commute():
-    assert miss(Plan(switch=4, time="same"), blocks(1, 2), 2) > 0.05
-    assert miss(Plan(switch=4, operator="strided"), blocks(1, 2), 2) > 0.05
-    assert miss(Plan(switch=4), Wavy(), 2) > 0.05
-    assert miss(Plan(switch=4), GaussianField(0.3, 0.8), 2) > 0.05
+    assert miss(low(4, time="same"), blocks(1, 2), 2) > 0.05
+    assert miss(low(4, operator="strided"), blocks(1, 2), 2) > 0.05
+    assert miss(low(4), Wavy(), 2) > 0.05
+    assert miss(low(4), GaussianField(0.3, 0.8), 2) > 0.05
 
 
 # -- The exact optimal flow of a data set, and where previews end. --
@@ -170,16 +170,16 @@ def share(plan: Plan, shift: float) -> float:
 
 @pytest.mark.parametrize(("shift", "switch"), [(1.0, 3), (3.0, 3), (3.0, 6), (3.0, 8)])
 def test_matched_block_means_end_where_the_final_ends_more_often_than_strided_ones(shift, switch):
-    strided = share(Plan(switch=switch, operator="strided", time="same"), shift)
-    same = share(Plan(switch=switch, time="same"), shift)
-    matched = share(Plan(switch=switch), shift)
+    strided = share(low(switch, operator="strided", time="same"), shift)
+    same = share(low(switch, time="same"), shift)
+    matched = share(low(switch), shift)
     assert matched >= strided + 0.1
     assert matched >= same + 0.1
 
 
 def test_a_late_switch_ends_at_the_final_nearly_always():
-    assert share(Plan(switch=8), 3.0) >= 0.9
-    assert share(Plan(switch=11), 3.0) == 1.0
+    assert share(low(8), 3.0) >= 0.9
+    assert share(low(11), 3.0) == 1.0
     assert len(set(finals(3.0))) > 10  # the seeds disagree, so agreement means something
 
 

@@ -15,15 +15,15 @@ from commutant.commutator import (
     Plan,
     Query,
     RectifiedFlow,
+    Stage,
     VarianceExploding,
     VariancePreserving,
     euler,
-    tail,
-    tail_times,
+    stage_times,
 )
 from commutant.commutator.euler import euler_step
 
-from .plans import guidances
+from .plans import first_stage, guidances, low
 from .worlds import SIDE, Counting, Wavy, normal, paths, relative, schedules, seeds, shifted
 
 TIMES = shifted(8)
@@ -32,20 +32,20 @@ FLOW = RectifiedFlow()
 
 def reference_of(plan, path, field, head):
     """(state, time, denoised) of the high-resolution answer that guides."""
-    at = plan.switch if plan.guidance.reference == "switch" else plan.switch - 1
-    x = head.state if at == plan.switch else head.states[at]
+    at = plan.head if plan.stages[0].guidance.reference == "switch" else plan.head - 1
+    x = head.state if at == plan.head else head.states[at]
     return x, head.times[at], field.denoised(x, head.times[at])
 
 
 def by_hand(plan, path, field, result):
     """The guided tail, written from the formulas: one loop, no conversation."""
-    head, transport, g = result.head, result.transport, plan.guidance
+    head, transport, g = result.head, result.transport, plan.stages[0].guidance
     x_ref, t_ref, denoised_ref = reference_of(plan, path, field, head)
-    moved = transport.moved(t_ref)
+    moved = transport.time_of(t_ref)
     target = transport.operator(denoised_ref)
     velocity = path.output(target, transport.state(x_ref, t_ref, denoised_ref), moved)  # D v where the gain is 1
-    times = tail_times(transport, head.times, plan.switch, plan.tail)
-    t_high = head.times[plan.switch]
+    times = stage_times(transport, head.times, plan.head, plan.stages[0].steps)
+    t_high = head.times[plan.head]
     y = transport.state(head.state, t_high, field.denoised(head.state, t_high))
     defect = target - field.denoised(y, times[0])
     for i, (t, t_next) in enumerate(pairwise(times)):
@@ -73,7 +73,7 @@ def guided(draw, path):
     selection = draw(st.sampled_from(["first", "argmin", "random"])) if operator == "strided" else "first"
     tail_steps, time = draw(st.none() | st.integers(1, 9)), draw(st.sampled_from(["matched", "same"]))
     guidance = draw(guidances())
-    return Plan("guided", switch, None, operator, scale, selection, 0, time, tail_steps, guidance), times
+    return Plan(switch, (Stage(scale, tail_steps, operator, selection, 0, time, guidance),)), times
 
 
 @settings(max_examples=150)
@@ -88,7 +88,7 @@ def test_every_kind_equals_its_loop(path, data, seed):
 
 def a_plan(kind, weight=0.3, steps=3, **fields) -> Plan:
     decay, reference = fields.pop("decay", "constant"), fields.pop("reference", "switch")
-    return Plan(switch=3, guidance=Guidance(kind, steps, weight, decay, reference), **fields)
+    return low(3, guidance=Guidance(kind, steps, weight, decay, reference), **fields)
 
 
 def previewed(plan, field=None):
@@ -102,7 +102,7 @@ def test_the_loop_tells_guidance_apart(kind):
     assert relative(result.latent, by_hand(a_plan(kind), FLOW, Wavy(), result)) <= 1e-12
     others = [a_plan(kind, weight=0.31), a_plan(kind, steps=2), a_plan(kind, decay="linear")]
     others += [a_plan(other) for other in ("exact", "lagged", "anchor", "defect") if other != kind]
-    others += [a_plan(kind, reference="head")] if kind != "defect" else []
+    others += [a_plan(kind, reference="last")]
     for other in others:
         assert relative(result.latent, by_hand(other, FLOW, Wavy(), result)) > 1e-5, other
 
@@ -110,7 +110,7 @@ def test_the_loop_tells_guidance_apart(kind):
 @pytest.mark.parametrize("kind", ["exact", "lagged", "anchor", "defect"])
 def test_a_tiny_weight_tends_to_no_guidance(kind):
     """The preview is differentiable in the weight: a tenth of the weight is a tenth of the effect."""
-    free = previewed(Plan(switch=3)).latent
+    free = previewed(low(3)).latent
     effects = [np.abs(previewed(a_plan(kind, weight=w)).latent - free).max() for w in (1e-4, 1e-5, 1e-6)]
     assert effects[0] > 1e-7
     assert effects[0] / effects[1] == pytest.approx(10, rel=0.05)
@@ -123,13 +123,13 @@ def costs(plan) -> tuple[int, int]:
 
 
 def test_what_each_kind_costs():
-    assert costs(Plan(switch=3)) == (3, 5)
+    assert costs(low(3)) == (3, 5)
     assert costs(a_plan("exact")) == (4, 5 + 3)
     assert costs(a_plan("exact", steps=100)) == (4, 5 + 5)
     for kind in ("lagged", "anchor", "defect"):
         assert costs(a_plan(kind)) == (4, 5)
-    for kind in ("lagged", "anchor"):
-        assert costs(a_plan(kind, reference="head")) == (3, 5)
+    for kind in ("lagged", "anchor", "defect"):
+        assert costs(a_plan(kind, reference="last")) == (3, 5)
 
 
 class Shifted:
@@ -150,22 +150,22 @@ def test_the_defect_makes_the_corrected_field_commute_at_the_switch(operator):
     result = previewed(plan)
     x, t = result.head.state, TIMES[3]
     transport = result.transport
-    y, low = transport.state(x, t), transport.moved(t)
-    defect = transport.operator(Wavy().denoised(x, t)) - Wavy().denoised(y, low)
+    y, low_t = transport.state(x, t), transport.time_of(t)
+    defect = transport.operator(Wavy().denoised(x, t)) - Wavy().denoised(y, low_t)
     corrected = Shifted(Wavy(), defect)
     assert np.abs(defect).max() > 1e-2
-    assert relative(transport.operator(corrected.denoised(x, t)), corrected.denoised(y, low)) <= 1e-12
-    times = tail_times(transport, TIMES, 3, None)
+    assert relative(transport.operator(corrected.denoised(x, t)), corrected.denoised(y, low_t)) <= 1e-12
+    times = stage_times(transport, TIMES, 3, None)
     assert relative(euler.finish(FLOW, corrected, y, times), result.latent) <= 1e-10
     assert relative(euler.finish(FLOW, Wavy(), y, times), result.latent) > 1e-3
     first = advances(plan, result)[0]
-    assert relative(FLOW.denoised(first.output, first.x, low), transport.operator(Wavy().denoised(x, t))) <= 1e-12
+    assert relative(FLOW.denoised(first.output, first.x, low_t), transport.operator(Wavy().denoised(x, t))) <= 1e-12
 
 
 def advances(plan, result, path=FLOW, schedule=TIMES) -> list[Advance]:
     """What the sampler is told in the tail, in order."""
-    conversation, reply, found = tail(plan, path, result.head), None, []
-    times = tail_times(result.transport, schedule, plan.switch, plan.tail)
+    conversation, reply, found = first_stage(plan, path, result.head), None, []
+    times = stage_times(result.transport, schedule, plan.head, plan.stages[0].steps)
     while True:
         try:
             request = conversation.send(reply)
@@ -185,7 +185,7 @@ def advances(plan, result, path=FLOW, schedule=TIMES) -> list[Advance]:
 def test_a_full_anchor_says_the_reference():
     result = previewed(a_plan("anchor", weight=1.0, steps=2))
     target = result.transport.operator(Wavy().denoised(result.head.state, TIMES[3]))
-    times = tail_times(result.transport, TIMES, 3, None)
+    times = stage_times(result.transport, TIMES, 3, None)
     told = advances(a_plan("anchor", weight=1.0, steps=2), result)
     for i, advance in enumerate(told[:2]):
         assert relative(FLOW.denoised(advance.output, advance.x, times[i]), target) <= 1e-12

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commutant.commutator import GaussianField, Guidance, Manipulation, Motion, RectifiedFlow, VarianceExploding, euler
+from commutant.commutator import GaussianField, Guidance, Motion, RectifiedFlow, Transform, VarianceExploding, euler
 from commutant.operators import BlockMean, ShapeError, Translate
 
 from .worlds import Wavy, normal, recorded, relative, same_bits, schedules, seeds, shifted
@@ -38,7 +38,7 @@ def test_a_pointwise_model_commutes_with_every_move(operator, switch, seed):
     """Where the operator has seen the image, the moved run ends at the moved final."""
     field, noise, times = GaussianField(0.3, 0.8), normal(seed, 2, 3, SIDE, SIDE), shifted(6)
     final = euler.finish(FLOW, field, noise, times)
-    moved = euler.move(Manipulation(operator, switch), FLOW, field, noise, times, seeds=[3, 4])
+    moved = euler.transform(Transform(operator, switch), FLOW, field, noise, times, seeds=[3, 4])
     seen = seen_of(operator)
     assert relative(moved[..., seen], operator(final)[..., seen]) <= 1e-12
     if not seen.all():  # elsewhere it is new, not the fill
@@ -49,7 +49,7 @@ def distance(operator, guidance, seed):
     """From the moved final, where the operator has seen the image."""
     field, noise, times = Wavy(), normal(seed, 2, 3, SIDE, SIDE), shifted(8)
     final = euler.finish(FLOW, field, noise, times)
-    moved = euler.move(Manipulation(operator, 3, guidance), FLOW, field, noise, times, seeds=[3, 4])
+    moved = euler.transform(Transform(operator, 3, guidance), FLOW, field, noise, times, seeds=[3, 4])
     return float(np.abs(moved - operator(final))[..., seen_of(operator)].mean())
 
 
@@ -68,7 +68,7 @@ def test_guidance_is_silent_where_nothing_was_seen(kind):
     answers = normal(2, 3, 1, 2, SIDE, SIDE)
     head = recorded(FLOW, times, 2, noise, answers)
     head = type(head)(head.times, 2, head.states, (*head.outputs, answers[2]), head.state)
-    conversation = Manipulation(operator, 2, Guidance(kind, 1, 0.5)).moved(FLOW, head, [0])
+    conversation = Transform(operator, 2, Guidance(kind, 1, 0.5)).run(FLOW, head, [0])
     request = next(conversation)
     y, output = request.x, normal(3, 1, 2, SIDE, SIDE)
     conversation.send(output)  # -> Enter
@@ -90,7 +90,7 @@ def test_samples_move_alone_as_in_a_batch():
 
 
 def test_evaluations_are_announced():
-    manipulation, times = Manipulation(Translate(2, 0), 3, Guidance("exact", 2, 0.1)), shifted(8)
+    manipulation, times = Transform(Translate(2, 0), 3, Guidance("exact", 2, 0.1)), shifted(8)
     assert manipulation.evaluation_times(times) == [times[3], times[3], times[4], times[4], *times[5:8]]
 
 
@@ -98,16 +98,14 @@ REFUSED = {
     "keeps the size": lambda: Motion.of(BlockMean(2), FLOW, normal(0, 1, 1, 4, 4), 1.0, [0]),
     "not with pure noise": lambda: Motion.of(Translate(1), FLOW, normal(0, 1, 1, 4, 4), 0.9, [0]),
     "got 2 seeds for 1": lambda: Motion.of(Translate(1), FLOW, normal(0, 1, 1, 4, 4), 1.0, [0, 1]),
-    "must not be negative": lambda: Manipulation(Translate(1), -1),
-    "reference='switch'": lambda: Manipulation(Translate(1), 1, Guidance("anchor", 1, 0.5, reference="head")),
-    "switch step must lie in": lambda: Manipulation(Translate(1), 4).evaluation_times(shifted(4)),
-    "recorded to step 3": lambda: next(
-        Manipulation(Translate(1), 3).moved(FLOW, recorded(FLOW, shifted(5), 2, *a_run(2)), [0])
+    "must not be negative": lambda: Transform(Translate(1), -1),
+    "reference='switch'": lambda: Transform(Translate(1), 1, Guidance("anchor", 1, 0.5, reference="last")),
+    "switch step must lie in": lambda: Transform(Translate(1), 4).evaluation_times(shifted(4)),
+    "a head of 3 evaluations": lambda: next(
+        Transform(Translate(1), 3).run(FLOW, recorded(FLOW, shifted(5), 2, *a_run(2)), [0])
     ),
-    "with the answer there": lambda: next(
-        Manipulation(Translate(1), 2, Guidance("defect", 1, 1.0)).moved(
-            FLOW, recorded(FLOW, shifted(5), 2, *a_run(2)), [0]
-        )
+    "and the answer after them": lambda: next(
+        Transform(Translate(1), 2, Guidance("defect", 1, 1.0)).run(FLOW, recorded(FLOW, shifted(5), 2, *a_run(2)), [0])
     ),
 }
 

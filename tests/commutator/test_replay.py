@@ -95,7 +95,7 @@ def test_outputs_stand_for_the_reduced_denoised_prediction(path, data, operator,
     head = drawn(data, path, 1, seed, "numpy", "float64")
     transport = the_transport(operator, path, head)
     for x, output, t in zip(head.states, head.outputs, head.times):
-        y, low = transport.state(x, t), transport.moved(t)
+        y, low = transport.state(x, t), transport.time_of(t)
         said = path.denoised(transport.output(output, x, t), y, low)
         assert relative(said, operator(path.denoised(output, x, t))) <= 1e-10
 
@@ -133,7 +133,7 @@ def test_a_wrong_gain_is_noticed(operator):
         right = the_transport(operator, path, head)
         state = right.state(head.state, head.times[2])
         wrong = Transport(operator, path, right.gain * 1.1)
-        assert abs(wrong.moved(head.times[2]) / right.moved(head.times[2]) - 1) > 1e-2
+        assert abs(wrong.time_of(head.times[2]) / right.time_of(head.times[2]) - 1) > 1e-2
         if path.name != "variance-exploding":  # there the state is A x whatever the gain, and only the time tells
             assert relative(euler.replay(wrong, path, head), state) > 1e-3
     head = a_head(RectifiedFlow(), SCHEDULES["rectified-flow"], 2, 1, 7)
@@ -159,6 +159,6 @@ def test_same_time_reduces_the_signal_and_keeps_the_noise_at_unit_variance(path,
     alpha, sigma = path.alpha(u), path.sigma(u)
     transport = Transport.of(operator, path, clean.shape, "same")
     expected = alpha * operator(clean) + sigma * operator(noise) / transport.gain
-    assert transport.moved(u) == u
+    assert transport.time_of(u) == u
     assert relative(transport.state(alpha * clean + sigma * noise, u, clean), expected) <= 1e-10
     assert relative(transport.noise(noise), operator.noise_partner()(noise)) <= 1e-14

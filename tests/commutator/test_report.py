@@ -14,6 +14,7 @@ from commutant.commutator import (
     Plan,
     PointwiseField,
     RectifiedFlow,
+    Stage,
     commutator_norm,
     commutator_report,
     commutator_reports,
@@ -23,6 +24,7 @@ from commutant.commutator import (
 from commutant.commutator.euler import finish, preview, trajectory
 from commutant.operators import BlockMean, StridedSelection, Translate
 
+from .plans import high, low
 from .worlds import (
     SELECTIONS,
     SIDE,
@@ -151,19 +153,19 @@ def test_refusals_come_before_any_evaluation():
 @given(data=st.data(), path=paths, operator=st.sampled_from(["strided", "mean"]), seed=seeds)
 def test_along_a_plan_without_guidance_it_starts_at_the_commutator(data, path, operator, seed):
     times = data.draw(schedules(path))
-    plan = Plan(switch=data.draw(st.integers(1, len(times) - 2)), operator=operator)
+    plan = low(data.draw(st.integers(1, len(times) - 2)), operator=operator)
     noise = times[0] * normal(seed, 2, 1, SIDE, SIDE)
     report = guided_report(plan, path, Wavy(), noise, times)
-    assert report.times == tuple(times[plan.switch : -1])
-    x, (op,) = trajectory(path, Wavy(), noise, times)[plan.switch], plan.operators()
+    assert report.times == tuple(times[plan.head : -1])
+    x, (op,) = trajectory(path, Wavy(), noise, times)[plan.head], plan.stages[0].candidates(1)
     assert relative(report.absolute[0], commutator_norm(op, Wavy(), path)(x, report.times[0])) <= 1e-8
 
 
 def test_where_field_and_operator_commute_it_stays_zero():
     noise, times = normal(0, 2, 1, SIDE, SIDE), shifted(8)
     pointwise = PointwiseField(lambda x, t: x / (1 + x * x))
-    assert not guided_report(Plan(switch=3, operator="strided"), FLOW, pointwise, noise, times).absolute.any()
-    assert guided_report(Plan(switch=3, operator="mean"), FLOW, pointwise, noise, times).absolute.min() > 0.01
+    assert not guided_report(low(3, operator="strided"), FLOW, pointwise, noise, times).absolute.any()
+    assert guided_report(low(3, operator="mean"), FLOW, pointwise, noise, times).absolute.min() > 0.01
 
 
 @pytest.mark.parametrize("form", ["denoised", "output"])
@@ -171,16 +173,16 @@ def test_at_matched_time_it_stays_zero_too(form):
     """White data whose spread is known at both sizes: velocities differ by the scale and the state of the transport."""
     noise, times = normal(0, 2, 1, SIDE, SIDE), shifted(8)
     both = TwoSizes(GaussianField(0.3, 0.8), GaussianField(0.3, 0.4), SIDE)
-    assert guided_report(Plan(switch=3, operator="mean"), FLOW, both, noise, times, form=form).absolute.max() <= 1e-12
+    assert guided_report(low(3, operator="mean"), FLOW, both, noise, times, form=form).absolute.max() <= 1e-12
     one = GaussianField(0.3, 0.8)
-    assert guided_report(Plan(switch=3, operator="mean"), FLOW, one, noise, times, form=form).absolute.min() > 0.01
+    assert guided_report(low(3, operator="mean"), FLOW, one, noise, times, form=form).absolute.min() > 0.01
 
 
 @pytest.mark.parametrize("guidance", [None, PAPER, Guidance("lagged", 2, 0.1)], ids=["free", "exact", "lagged"])
 def test_in_the_paper_form_it_is_the_difference_of_two_velocities(guidance):
     """Two plain loops: x runs on at high resolution, y from the argmin phase, corrected before each of its steps."""
     times, switch, field = shifted(8), 3, Wavy()
-    plan = Plan(switch=switch, operator="strided", selection="argmin", guidance=guidance)
+    plan = low(switch, operator="strided", selection="argmin", guidance=guidance)
     noise = normal(4, 1, 1, SIDE, SIDE)
 
     def velocity(x, t):
@@ -188,7 +190,7 @@ def test_in_the_paper_form_it_is_the_difference_of_two_velocities(guidance):
 
     x = trajectory(FLOW, field, noise, times)[switch]
     v_ref = velocity(x, times[switch])
-    phase = min(plan.operators(), key=lambda op: np.linalg.norm(op(v_ref) - velocity(op(x), times[switch])))
+    phase = min(plan.stages[0].candidates(1), key=lambda op: np.linalg.norm(op(v_ref) - velocity(op(x), times[switch])))
     y, slow = phase(x), []
     for k, (t, t_next) in enumerate(zip(times[switch:-1], times[switch + 1 :])):
         v = velocity(y, t)
@@ -211,8 +213,8 @@ def test_the_paper_statement_on_a_field_of_neighbours():
     state in it, which guidance moves. Guidance of the other sign makes the velocities agree and the images differ.
     """
     noise, times, m = normal(1, 24, 1, 16, 16), shifted(30), PAPER.steps
-    free = Plan(switch=10, operator="strided", selection="argmin")
-    guided = free.replaced(guidance=PAPER)
+    free = low(10, operator="strided", selection="argmin")
+    guided = free.with_last(guidance=PAPER)
 
     def change(plan, form, alternative):
         report = guided_report(plan, FLOW, Wavy(), noise, times, form=form)
@@ -226,24 +228,25 @@ def test_the_paper_statement_on_a_field_of_neighbours():
     assert change(guided, "denoised", "less") <= 1e-6
     assert change(guided, "denoised", "greater") > 0.99
     assert change(guided, "output", "greater") <= 1e-6
-    stronger = free.replaced(guidance=Guidance("exact", 5, 0.1))
+    stronger = free.with_last(guidance=Guidance("exact", 5, 0.1))
     assert distance(stronger) < distance(guided) < distance(free)
 
 
 def test_a_report_along_a_plan_is_named_after_its_plan():
-    report = guided_report(Plan(switch=2, guidance=PAPER), FLOW, Wavy(), normal(0, 2, 1, SIDE, SIDE), shifted(5))
+    report = guided_report(low(2, guidance=PAPER), FLOW, Wavy(), normal(0, 2, 1, SIDE, SIDE), shifted(5))
     assert report.name == "custom: mean, exact guidance"
 
 
 def test_refusals_along_a_plan():
     noise, times = normal(0, 1, 1, SIDE, SIDE), shifted(8)
     with pytest.raises(ValueError, match="form must be one of"):
-        guided_report(Plan(switch=2), FLOW, Wavy(), noise, times, form="velocity")
-    with pytest.raises(ValueError, match="a tail of 3 steps has no matched"):
-        guided_report(Plan(switch=2, tail=3), FLOW, Wavy(), noise, times)
-    assert guided_report(Plan(switch=2, tail=6), FLOW, Wavy(), noise, times).absolute.shape == (6, 1)
-    with pytest.raises(ValueError, match="the plan's head runs on 5 steps"):
-        guided_report(Plan(switch=2, head_steps=5), FLOW, Wavy(), noise, times)
+        guided_report(low(2), FLOW, Wavy(), noise, times, form="velocity")
+    with pytest.raises(ValueError, match="a stage of 3 steps has no matched"):
+        guided_report(low(2, steps=3), FLOW, Wavy(), noise, times)
+    assert guided_report(low(2, steps=6), FLOW, Wavy(), noise, times).absolute.shape == (6, 1)
+    for plan in (Plan.fewer(8), Plan.live(3), Plan(2, (high(2), Stage(2, 2)))):
+        with pytest.raises(ValueError, match="a plan of one stage at a lower resolution"):
+            guided_report(plan, FLOW, Wavy(), noise, times)
 
 
 def by_enumeration(difference, alternative):

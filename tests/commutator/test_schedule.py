@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commutant.commutator import RectifiedFlow, Transport, VarianceExploding, tail_times
+from commutant.commutator import RectifiedFlow, Transport, VarianceExploding, stage_times
 from commutant.operators import BlockMean, StridedSelection
 
 from .worlds import SELECTIONS, SMOOTH, paths, schedules, shifted
@@ -43,10 +43,10 @@ def test_a_tail_reads_the_moved_schedule_at_even_indices(path, data, operator, t
     times = data.draw(schedules(path))
     switch = data.draw(st.integers(0, len(times) - 2))
     transport = of(operator, path, time)
-    moved = [transport.moved(t) for t in times[switch:]]
-    assert faults(tail_times(transport, times, switch, steps), moved, steps) == []
-    assert tail_times(transport, times, switch, None) == moved
-    assert tail_times(transport, times, switch, len(moved) - 1) == moved
+    moved = [transport.time_of(t) for t in times[switch:]]
+    assert faults(stage_times(transport, times, switch, steps), moved, steps) == []
+    assert stage_times(transport, times, switch, None) == moved
+    assert stage_times(transport, times, switch, len(moved) - 1) == moved
 
 
 def test_the_faults_are_found():
@@ -62,33 +62,33 @@ def test_the_end_is_exact_where_interpolation_would_round():
     times = [9.0, 8.1, 7.3, 0.1]
     assert 7.3 + 1.0 * (0.1 - 7.3) != 0.1
     for steps in (1, 2, 4, 5, 7):
-        assert tail_times(of(StridedSelection(2), VarianceExploding()), times, 0, steps)[-1] == times[-1]
+        assert stage_times(of(StridedSelection(2), VarianceExploding()), times, 0, steps)[-1] == times[-1]
 
 
 def test_values_worked_by_hand():
     times = [1.0, 0.8, 0.5, 0.2, 0.0]
     mean = of(BlockMean(2), RectifiedFlow())
-    assert tail_times(mean, times, 1, None) == pytest.approx([0.4 / 0.6, 0.25 / 0.75, 0.1 / 0.9, 0.0])
-    assert tail_times(of(BlockMean(2), RectifiedFlow(), "same"), times, 1, None) == times[1:]
-    assert tail_times(of(StridedSelection(2), RectifiedFlow()), times, 0, 2) == [1.0, 0.5, 0.0]
-    assert tail_times(of(StridedSelection(2), RectifiedFlow()), times, 0, 8) == pytest.approx(
+    assert stage_times(mean, times, 1, None) == pytest.approx([0.4 / 0.6, 0.25 / 0.75, 0.1 / 0.9, 0.0])
+    assert stage_times(of(BlockMean(2), RectifiedFlow(), "same"), times, 1, None) == times[1:]
+    assert stage_times(of(StridedSelection(2), RectifiedFlow()), times, 0, 2) == [1.0, 0.5, 0.0]
+    assert stage_times(of(StridedSelection(2), RectifiedFlow()), times, 0, 8) == pytest.approx(
         [1.0, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2, 0.1, 0.0]
     )
 
 
 def test_the_matched_shift_is_a_smaller_shift():
     """Moving a shifted schedule by gain g is shifting by g times the shift: odds multiply."""
-    moved = tail_times(of(BlockMean(2), RectifiedFlow()), shifted(8, shift=3.0), 0, None)
+    moved = stage_times(of(BlockMean(2), RectifiedFlow()), shifted(8, shift=3.0), 0, None)
     assert moved == pytest.approx(shifted(8, shift=1.5))
 
 
 @pytest.mark.parametrize("switch", [-1, 4, 5, 100])
 def test_refuses_a_switch_outside_the_schedule(switch):
     with pytest.raises(ValueError, match=r"switch step must lie in 0\.\.3 for 4 steps"):
-        tail_times(of(BlockMean(2), RectifiedFlow()), shifted(4), switch, None)
+        stage_times(of(BlockMean(2), RectifiedFlow()), shifted(4), switch, None)
 
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_refuses_an_empty_tail(steps):
     with pytest.raises(ValueError, match="at least one step"):
-        tail_times(of(BlockMean(2), RectifiedFlow()), shifted(4), 1, steps)
+        stage_times(of(BlockMean(2), RectifiedFlow()), shifted(4), 1, steps)

@@ -8,24 +8,24 @@ from scipy import stats
 
 from commutant.commutator import (
     Evaluate,
-    Head,
     PerSample,
     Plan,
     RectifiedFlow,
+    Trajectory,
     Transport,
     commutator_norm,
     euler,
-    tail,
 )
 from commutant.operators import StridedSelection
 
+from .plans import first_stage, low
 from .worlds import SIDE, Counting, Wavy, normal, paths, relative, schedules, seeds, shifted
 
 TIMES = shifted(6)
 
 
 def plan_of(selection, switch=2, scale=2, **fields) -> Plan:
-    return Plan(switch=switch, operator="strided", scale=scale, selection=selection, **fields)
+    return low(switch, operator="strided", scale=scale, selection=selection, **fields)
 
 
 def choices(result) -> tuple[int, ...]:
@@ -93,9 +93,9 @@ def test_the_winners_evaluation_is_reused(selection, first):
 def test_the_reused_answer_is_the_winners():
     """A conversation whose answers are told apart: candidate k is answered with the constant k."""
     state, times = normal(3, 1, 1, 4, 4), (1.0, 0.5, 0.0)
-    head = Head(times, 1, (state,), (np.zeros_like(state),) * 2, state)
+    head = Trajectory(times, 1, (state,), (np.zeros_like(state),) * 2, state)
     path, denoised = RectifiedFlow(), state
-    conversation = tail(plan_of("argmin", 1), path, head)
+    conversation = first_stage(plan_of("argmin", 1), path, head)
     request = next(conversation)
     for k in range(4):
         assert isinstance(request, Evaluate)
@@ -121,7 +121,7 @@ def test_random_depends_on_the_seed_and_the_samples_own_noise_alone(seed, choice
     assert drawn(plan, noise) == whole
     assert drawn(plan, noise[list(order)]) == tuple(whole[i] for i in order)
     assert tuple(drawn(plan, noise[b : b + 1])[0] for b in range(4)) == whole
-    assert drawn(plan.replaced(switch=1), noise) == whole
+    assert drawn(plan.replaced(head=1), noise) == whole
 
 
 def drawn(plan, noise) -> tuple[int, ...]:
@@ -132,8 +132,8 @@ def test_random_is_the_same_in_torch():
     torch = pytest.importorskip("torch")
     noise = normal(5, 8, 1, 4, 4).astype(np.float32)
     path, plan = RectifiedFlow(), plan_of("random", 0)
-    head = Head((1.0, 0.0), 0, (), (), torch.tensor(noise))
-    request = next(tail(plan, path, head))
+    head = Trajectory((1.0, 0.0), 0, (), (), torch.tensor(noise))
+    request = next(first_stage(plan, path, head))
     expected = PerSample(StridedSelection.family(2), drawn(plan, noise))(noise)
     assert np.array_equal(request.x.numpy(), expected)
 
@@ -153,4 +153,4 @@ def test_a_choice_per_sample_is_each_samples_operator():
     chosen = PerSample(family, (8, 0, 4))
     assert chosen.noise_gain(x.shape) == 1.0
     assert np.array_equal(chosen(x), np.stack([family[k](x[b]) for b, k in enumerate((8, 0, 4))]))
-    assert Transport.of(chosen, RectifiedFlow(), x.shape, "matched").moved(0.7) == 0.7
+    assert Transport.of(chosen, RectifiedFlow(), x.shape, "matched").time_of(0.7) == 0.7

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from commutant.commutator import PATHS, Head, Plan, Query, head
+from commutant.commutator import PATHS, Query, Trajectory, run_head
 from commutant.commutator.euler import euler_step
 from commutant.operators import BlockMean, SpectralCrop, StridedSelection
 
@@ -52,10 +52,9 @@ def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-def recorded(path: Any, times: list[float], switch: int, noise: Any, answers: Any) -> Head:
+def recorded(path: Any, times: list[float], switch: int, noise: Any, answers: Any) -> Trajectory:
     """A head of Euler steps whose model answers with the denoised predictions `answers[i]`, whatever it is asked."""
-    plan = Plan(switch=switch)
-    conversation = head(plan, path, times, Query(noise, times[0]))
+    conversation = run_head(path, times, Query(noise, times[0]), switch)
     next(conversation)
     x = noise
     for i in range(switch):
