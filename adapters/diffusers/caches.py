@@ -136,13 +136,13 @@ def size(memory: Memory) -> int:
     return sum(sizes)
 
 
-def phases(count: int, candidates: int, guidance: Guidance | None, behind: Fraction) -> list[Phase]:
+def phases(count: int, candidates: int, guidance: Guidance | None, behind: Fraction, per_step: int = 1) -> list[Phase]:
     """The phase of each evaluation of a tail on which the solver makes `count`, and the share of the run behind it.
 
     `behind` is that share at the switch. More than one candidate stand in the place of the first evaluation. An exact
     correction evaluates twice: first to ask how far to correct, then what the solver steps on.
     """
-    corrections = guidance.steps if guidance is not None and guidance.kind == "exact" else 0
+    corrections = guidance.steps * per_step if guidance is not None and guidance.kind == "exact" else 0
     rest: list[Phase] = []
     for i in range(count):
         progress = behind + (1 - behind) * Fraction(i, count)

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from ...commutator import Advance, Evaluate, Head, Plan, Query, TapeError, Transport
-from ...commutator import head as head_of
+from ...commutator import Advance, Evaluate, Plan, Query, TapeError, Trajectory, run_head
 from ...commutator.steps import require_switch
 from .caches import Caches, Kept, Memory
 from .gate import Gate
@@ -61,11 +60,11 @@ class ProbeLoop(Loop):
 
 
 class HeadLoop(Loop):
-    """Runs and records the high-resolution head of a plan, then stops the call.
+    """Makes and records the run of a plan from the noise, at high resolution, then stops the call.
 
     Args:
-        plan: counted in steps, as the user counts them; `self.plan` counts evaluations.
-        gain: the operator's noise gain.
+        plan: whose first run it is; it counts steps, the loop evaluations.
+        check: raises for a schedule that the stages of the plan could not follow; called before any evaluation.
         known: (outputs, first noise) that are on tape already: those are not evaluated again.
 
     Raises TapeError when the run does not start from the noise that the known outputs belong to.
@@ -75,24 +74,27 @@ class HeadLoop(Loop):
         self,
         plan: Plan,
         binding: Binding,
-        gain: float,
+        check: Callable[[Timetable], None],
         known: tuple[Sequence[torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.plan = binding.in_evaluations(plan)
-        self.head: Head | None = None
+        self.head: Trajectory | None = None
         self.index = 0
         self.noises: list[torch.Tensor | None] = []  # what the solver drew in each step
         self.memory: Memory = []  # of the transformer's cache after the head's evaluations
-        self._asked, self._binding, self._gain = plan, binding, gain
+        self._first, self._early_switch = plan.first_run, plan.early_switch
+        self._evaluations = binding.evaluation(self._first.steps)
+        self._binding, self._check = binding, check
         self._timetable: Timetable | None = None
         self._conversation: Any = None
-        self._known: Sequence[torch.Tensor] = () if known is None else known[0]
+        most = self._evaluations + int(self._first.reference)
+        self._known: Sequence[torch.Tensor] = () if known is None else known[0][:most]
         self._noise = None if known is None else known[1]
+        self._most = most
         self._gate()
 
     @property
-    def recorded(self) -> Head:
+    def recorded(self) -> Trajectory:
         """The head, once the run has stopped."""
         assert self.head is not None
         return self.head
@@ -105,11 +107,7 @@ class HeadLoop(Loop):
 
     def scheduled(self, scheduler: Any) -> None:
         self._timetable = self._binding.read(scheduler)
-        plan = self._asked
-        if plan.tail == 0:
-            return
-        move = Transport(plan.operators()[0], self._binding.path, self._gain, plan.time)
-        self._binding.carried(self.timetable, move, plan.switch, plan.tail)  # refused before anything is evaluated
+        self._check(self._timetable)
 
     @property
     def evaluated(self) -> int:
@@ -117,7 +115,7 @@ class HeadLoop(Loop):
         return max(0, len(self.recorded.outputs) - len(self._known))
 
     def _gate(self) -> None:
-        self.gate.skip = self.index < len(self._known) or self.index >= self.plan.high_evaluations
+        self.gate.skip = self.index < len(self._known) or self.index >= self._most
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         query = Query(sample, self.timetable.times[self.index])
@@ -127,7 +125,15 @@ class HeadLoop(Loop):
             output = self._known[self.index].to(output.device)
         try:
             if self._conversation is None:
-                self._conversation = head_of(self.plan, self._binding.path, self.timetable.times, query)
+                self._conversation = run_head(
+                    self._binding.path,
+                    self.timetable.times,
+                    query,
+                    self._evaluations,
+                    reference=self._first.reference,
+                    early_switch=self._early_switch,
+                    order=self._first.order,
+                )
                 request = next(self._conversation)
             else:
                 request = self._conversation.send(query)
@@ -222,7 +228,7 @@ class RetraceLoop(FinishLoop):
         self.states: list[torch.Tensor] = []
         self.answers: list[torch.Tensor] = []
         self.timetable: Timetable | None = None
-        self.head: Head | None = None
+        self.head: Trajectory | None = None
         self._skip()
 
     def scheduled(self, scheduler: Any) -> None:
@@ -237,7 +243,7 @@ class RetraceLoop(FinishLoop):
             self.check(sample)
             answers = [*self.answers, answer] if self.reference else self.answers
             assert self.timetable is not None
-            self.head = Head(self.timetable.times, index, tuple(self.states), tuple(answers), sample)
+            self.head = Trajectory(self.timetable.times, index, tuple(self.states), tuple(answers), sample)
             raise Stop
         self.states.append(sample)
         self.answers.append(answer)

@@ -6,11 +6,12 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import torch
 
-from ...commutator import Head, Plan, Tape, Transport, shown
+from ...commutator import Plan, Stay, Tape, Trajectory, Transport, shown
 from ..sheet import Cost, Preview
 from .cache_support import described
 from .caches import Kept, size
@@ -25,28 +26,36 @@ from .loops import HeadLoop, ProbeLoop
 from .noise import FreshNoise
 from .quirks import Settings
 from .request import Request
-from .schedulers import MINIMUM_STEPS, Binding, binding_of
+from .schedulers import MINIMUM_STEPS, Binding, Timetable, binding_of
 from .showing import ShowLoop
 from .tail_call import run_tail
-from .tail_loop import Course, TailLoop
+from .tail_loop import Course, Schedules, TailLoop
 
 
 @dataclass(frozen=True)
-class _Head:
-    """A recorded head of some of the request's images, with their generators as it left them."""
+class _Run:
+    """Where some of the request's images stand, together: the run from the noise, or what a stage has left.
+
+    Attributes:
+        indices: of the images. heads: their runs from the noise. trajectory: spatial, at the present resolution.
+        noises: what the solver drew in each step, at high resolution, spatial. moves: the transports so far.
+        generators: of each head, as the run has left them. switch: the step that the trajectory stands at. grid: the
+            high-resolution schedule of all stages.
+        gates: of the stages so far, at high and at low resolution, each with the number of images that shared it.
+        evaluated: guided low-resolution evaluations so far.
+    """
 
     indices: Sequence[int]
-    loop: HeadLoop
-    generator: Any
-
-
-@dataclass(frozen=True)
-class _Low:
-    """Decoded previews of one call, its gate, and its guided low-resolution evaluations."""
-
-    images: Sequence[Any]
-    gate: Gate
-    evaluations: int
+    heads: Sequence[HeadLoop]
+    trajectory: Trajectory
+    noises: Sequence[torch.Tensor | None]
+    generators: Sequence[Any]
+    switch: int
+    grid: Timetable
+    moves: tuple[Transport | Stay, ...] = ()
+    high: tuple[Gate, ...] = ()
+    low: tuple[tuple[Gate, int], ...] = ()
+    evaluated: int = 0
 
 
 @dataclass
@@ -71,24 +80,26 @@ class Maker:
     known: Sequence[Preview] | None = None
 
     def previews(self, indices: Sequence[int]) -> list[Preview]:
-        """The previews of some of the request's images, their tails evaluated together.
+        """The previews of some of the request's images, their low-resolution stages evaluated together.
 
         Raises InterruptedByUser when a callback stopped the pipeline before they were ready.
         """
         began = time.perf_counter()
         binding = binding_of(self.pipe.scheduler)
-        gain = self._gain(binding)
+        schedules = self._schedules(binding)
         count, per_call = len(indices), self.head_batch_size
-        parts = [indices[at : at + per_call] for at in range(0, count, per_call)]
-        heads = [self._head(part, binding, gain) for part in parts]
-        caches = [self._kept(made.loop) for made in heads]
-        images: dict[int, Any] = {}
-        lows: dict[int, _Low] = {}
-        for together in _by_switch(heads):
-            of_these = [i for made in together for i in made.indices]
-            low = self._low(of_these, together, binding, gain)
-            images |= dict(zip(of_these, low.images))
-            lows |= dict.fromkeys(of_these, low)
+        runs, caches = [], {}
+        for at in range(0, count, per_call):
+            part = indices[at : at + per_call]
+            loop, generator = self._head(part, binding, schedules)
+            caches[part[0]] = self._kept(loop)
+            runs.append(self._high_stages(self._begun(part, loop, generator, schedules), schedules))
+        done: dict[int, tuple[Any, _Run]] = {}
+        # High-resolution stages run in the heads' batches, the last one too.
+        alone = bool(self.plan.later) and self.plan.scale == 1
+        for together in [[r] for r in runs] if alone else _by_switch(runs):
+            images, run_of = self._low_stages(_joined(together), schedules)
+            done |= {i: (image, run_of) for i, image in zip(run_of.indices, images)}
 
         evaluations = binding.evaluations(self.request.steps)
         seconds = (time.perf_counter() - began) / count
@@ -96,90 +107,131 @@ class Maker:
             Preview(
                 index,
                 self.request.seeds[index],
-                images[index],
-                self._tape(index, made.loop.recorded, b, evaluations),
+                done[index][0],
+                self._tape(index, made.heads[0].recorded, b, evaluations),
                 self.request.batch([index]),
-                self._cost(index, made, lows[index], evaluations, seconds),
+                self._cost(index, made, done[index][1], evaluations, seconds),
                 self.plan,
-                cache,
+                caches[made.indices[0]],
             )
-            for made, cache in zip(heads, caches)
+            for made in runs
             for b, index in enumerate(made.indices)
         ]
 
-    @property
-    def _low_size(self) -> tuple[int, int]:
-        """(height, width) of the previews in pixels."""
-        return int(self.request.height / self.plan.scale), int(self.request.width / self.plan.scale)
+    def _size(self, scale: Fraction) -> tuple[int, int]:
+        """(height, width) in pixels of a stage of this scale."""
+        return int(self.request.height / scale), int(self.request.width / scale)
 
-    def _gain(self, binding: Binding) -> float:
-        high, low = self._layout(self.request.height, self.request.width), self._layout(*self._low_size)
-        return _fitting_gain(self.plan, high, low, binding)
+    def _schedules(self, binding: Binding) -> Schedules:
+        plan, made = self.plan, []
+        for i in plan.later:
+            before, here = (self._layout(*self._size(s)) for s in (plan.scale_before(i), plan.stages[i].scale))
+            made.append(_transport(plan, i, before, here, binding))
+        return Schedules(plan, binding, tuple(made))
 
-    def _head(self, indices: Sequence[int], binding: Binding, gain: float) -> _Head:
+    def _head(self, indices: Sequence[int], binding: Binding, schedules: Schedules) -> tuple[HeadLoop, Any]:
+        """The run from the noise, and the generators as it left them."""
         generator = self.request.generators(indices)
         call = self.request.batch(indices, generator=generator, output_type="latent")
         known = None
-        if self.plan.head_steps is not None:
-            call["num_inference_steps"] = self.plan.head_steps
+        if self.plan.own_schedule:
+            call["num_inference_steps"] = self.plan.steps
         elif self.known is not None:
             outputs, noise, _, _ = tapes_as_batch([self.known[i].tape for i in indices])
-            known = outputs[: self.plan.high_evaluations], noise
-        loop = HeadLoop(self.plan, binding, gain, known)
+            known = outputs, noise
+        loop = HeadLoop(self.plan, binding, schedules.check, known)
         call |= for_head(self.request.call)
         run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
         if loop.head is None:
             raise InterruptedByUser
-        return _Head(indices, loop, generator)
+        return loop, generator
 
-    def _low(self, indices: Sequence[int], heads: Sequence[_Head], binding: Binding, gain: float) -> _Low:
-        """The decoded previews of heads with one switch."""
-        high = self._layout(self.request.height, self.request.width)
-        loops = [made.loop for made in heads]
-        joined, dtype = collated([loop.recorded for loop in loops], high), loops[0].recorded.state.dtype
-        if self.plan.tail == 0:
-            show = ShowLoop(high.solver(shown(binding.path, joined), dtype))
-            return _Low(self._shown(indices, show), show.gate, 0)
-        low = self._layout(*self._low_size)
-        fresh = FreshNoise(_collated_noise(loops, high), high.packed, high.spatial, [made.generator for made in heads])
-        plan = self.plan
-        if plan.settle is not None:  # the tail is that of a plan which switches where this head did
-            plan = dataclasses.replace(plan, switch=joined.switch, settle=None)
-        course = Course.of_plan(plan, joined, gain, binding, loops[0].timetable)
-        tail = TailLoop(course, joined, low, dtype, fresh)
-        return _Low(self._tail(indices, tail, *self._low_size), tail.gate, len(tail.evaluations))
+    def _begun(self, indices: Sequence[int], loop: HeadLoop, generator: Any, schedules: Schedules) -> _Run:
+        layout, head = self._layout(self.request.height, self.request.width), loop.recorded
+        trajectory, switch = collated([head], layout), self.plan.first_run.steps
+        if self.plan.early_switch is not None:
+            switch = head.switch  # such samplers evaluate once a step
+        grid = schedules.grid(loop.timetable, switch)
+        if grid is not loop.timetable:
+            trajectory = trajectory.on(grid.times[head.switch :])
+        noises = [None if n is None else layout.spatial(n) for n in loop.noises]
+        return _Run(indices, [loop], trajectory, noises, [generator], switch, grid)
 
-    def _shown(self, indices: Sequence[int], loop: ShowLoop) -> Any:
-        call = self.request.batch(indices, generator=self.request.generators(indices))
+    def _high_stages(self, made: _Run, schedules: Schedules) -> _Run:
+        """The stages of scale 1, some images at a time; a last one is left to `_low_stages`, which decodes."""
+        for i in self.plan.later:
+            if self.plan.stages[i].scale == 1 and i < len(self.plan.stages) - 1:
+                made, _ = self._staged(i, made, schedules)
+        return made
+
+    def _low_stages(self, made: _Run, schedules: Schedules) -> tuple[Sequence[Any], _Run]:
+        """The rest of the plan, and the decoded previews."""
+        if not self.plan.later:
+            return self._shown(made), made
+        images: Any = None
+        for i in self.plan.later:
+            if self.plan.stages[i].scale > 1 or i == len(self.plan.stages) - 1:
+                made, images = self._staged(i, made, schedules)
+        return images, made
+
+    def _staged(self, i: int, made: _Run, schedules: Schedules) -> tuple[_Run, Any]:
+        """Stage `i` for some images together: where they stand after it, and after the last one their images."""
+        stage = self.plan.stages[i]
+        high, here = self._layout(self.request.height, self.request.width), self._layout(*self._size(stage.scale))
+        dtype = made.heads[0].recorded.state.dtype
+        course = Course.of_stage(schedules, i, made.trajectory, made.grid, made.switch)
+        fresh = FreshNoise(made.noises, high.packed, high.spatial, made.generators)
+        tail = TailLoop(course, made.trajectory, here, dtype, fresh, made.moves)
+        images = self._run_stage(made.indices, tail, *self._size(stage.scale))
+        after = dataclasses.replace(
+            made,
+            trajectory=made.trajectory if tail.trajectory is None else tail.trajectory,
+            noises=[*made.noises, *tail.drawn],
+            switch=made.switch + (stage.steps or 0),
+            moves=(*made.moves, tail.move),
+        )
+        if stage.scale == 1:
+            return dataclasses.replace(after, high=(*made.high, tail.gate)), images
+        low = (*made.low, (tail.gate, len(made.indices)))
+        return dataclasses.replace(after, low=low, evaluated=made.evaluated + tail.evaluated), images
+
+    def _shown(self, made: _Run) -> Any:
+        layout = self._layout(self.request.height, self.request.width)
+        latents = shown(binding_of(self.pipe.scheduler).path, made.trajectory)
+        loop = ShowLoop(layout.solver(latents, made.heads[0].recorded.state.dtype))
+        call = self.request.batch(made.indices, generator=self.request.generators(made.indices))
         call |= {"num_inference_steps": MINIMUM_STEPS, "callback_on_step_end": None}
         if "sigmas" in call:
             call["sigmas"] = None
         out, _ = run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
         return out[0]
 
-    def _cost(self, index: int, made: _Head, low: _Low, evaluations: int, seconds: float) -> Cost:
+    def _cost(self, index: int, made: _Run, whole: _Run, evaluations: int, seconds: float) -> Cost:
         """One preview's equal share of what its calls cost; `evaluations` are those of a plain run."""
-        count, together, gate = len(made.indices), len(low.images), made.loop.gate
+        loop, count = made.heads[0], len(made.indices)
+        highs = [loop.gate, *made.high]
+        late = [(gate, len(whole.indices)) for gate in whole.high[len(made.high) :]]  # a last stage of scale 1
         if self.known is not None:
             full = self.known[index].cost.full
         else:
             # Rows per guided evaluation, read off whichever resolution was evaluated.
-            evaluated = made.loop.evaluated
-            rows = gate.rows / evaluated / count if evaluated else low.gate.rows / low.evaluations / together
-            full = round(evaluations * rows)
+            evaluated, rows = loop.evaluated, loop.gate.rows / count
+            if not evaluated:
+                evaluated, rows = whole.evaluated, sum(gate.rows / n for gate, n in whole.low)
+            full = round(evaluations * rows / evaluated) if evaluated else 0
         return Cost(
-            high=round(gate.rows / count),
-            low=round(low.gate.rows / together),
+            high=round(sum(g.rows for g in highs) / count + sum(g.rows / n for g, n in late)),
+            low=round(sum(g.rows / n for g, n in whole.low)),
             full=full,
-            high_seconds=gate.seconds / count,
-            low_seconds=low.gate.seconds / together,
+            high_seconds=sum(g.seconds for g in highs) / count + sum(g.seconds / n for g, n in late),
+            low_seconds=sum(g.seconds / n for g, n in whole.low),
             seconds=seconds,
         )
 
     def _kept(self, loop: HeadLoop) -> Kept | None:
         """What the cache remembers after a head, where a finish can use it and there is room."""
         memory, loop.memory = loop.memory, []
-        if not memory or not loop.recorded.outputs or self.plan.head_steps is not None:
+        if not memory or not loop.recorded.outputs or self.plan.own_schedule:
             return None
         room = self.cache_bytes - size(memory)
         if room < 0:
@@ -187,7 +239,7 @@ class Maker:
         self.cache_bytes = room
         return Kept.of(memory)
 
-    def _tail(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
+    def _run_stage(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
         call = self.request.batch(indices, height=height, width=width, generator=self.request.generators(indices))
         settings = self._settings(height, width)
         return run_tail(
@@ -213,10 +265,10 @@ class Maker:
             self.layouts[key] = probed_layout(self.pipe, {**call, **settings.call}, self.memo, settings.attributes)
         return self.layouts[key]
 
-    def _tape(self, index: int, head: Head, b: int, evaluations: int) -> Tape:
+    def _tape(self, index: int, head: Trajectory, b: int, evaluations: int) -> Tape:
         request, plan = self.request, self.plan
-        # A coarse head runs on a schedule of its own: its answers are of no use to the final.
-        outputs = () if plan.head_steps is not None else tuple(o[b : b + 1].cpu() for o in head.outputs)
+        # A plan without a head runs on a schedule of its own: its answers are of no use to the final.
+        outputs = () if plan.own_schedule else tuple(o[b : b + 1].cpu() for o in head.outputs)
         header = {
             "model": self.model,
             "prompt": prompt_hash(request.batch([index])),
@@ -270,26 +322,50 @@ def probed_layout(
     return layout
 
 
-def _by_switch(heads: Sequence[_Head]) -> list[list[_Head]]:
-    """Heads whose tails can share a call: those that ended at the same step."""
-    groups: dict[int, list[_Head]] = {}
-    for made in heads:
-        groups.setdefault(made.loop.recorded.switch, []).append(made)
+def _by_switch(runs: Sequence[_Run]) -> list[list[_Run]]:
+    """Runs whose stages can share a call: those that stand at the same step."""
+    groups: dict[int, list[_Run]] = {}
+    for made in runs:
+        groups.setdefault(made.switch, []).append(made)
     return list(groups.values())
 
 
-def _fitting_gain(plan: Plan, high: Layout, low: Layout, binding: Binding) -> float:
-    operator = plan.operators()[0]
-    shape = (1, *high.grid)
+def _joined(runs: Sequence[_Run]) -> _Run:
+    """Runs that stand at the same step, as one. The gates of their high-resolution stages stay with each of them."""
+    first, trajectories = runs[0], [r.trajectory for r in runs]
+    states, outputs = (
+        tuple(torch.cat(parts) for parts in zip(*(getattr(t, name) for t in trajectories)))
+        for name in ("states", "outputs")
+    )
+    now = first.trajectory
+    return dataclasses.replace(
+        first,
+        indices=[i for r in runs for i in r.indices],
+        heads=[h for r in runs for h in r.heads],
+        trajectory=Trajectory(now.times, now.switch, states, outputs, torch.cat([t.state for t in trajectories])),
+        noises=[
+            None if any(n is None for n in drawn) else torch.cat([n for n in drawn if n is not None])
+            for drawn in zip(*(r.noises for r in runs))
+        ],
+        generators=[g for r in runs for g in r.generators],
+    )
+
+
+def _transport(plan: Plan, i: int, before: Layout, here: Layout, binding: Binding) -> Transport | Stay:
+    """How stage `i` is entered. UnsupportedError where its operator makes no latents of the pipeline's own size."""
+    candidates = plan.stages[i].candidates(plan.scale_before(i))
+    if not candidates:
+        return Stay()
+    operator, shape = candidates[0], (1, *before.grid)
     made = tuple(operator.out_shape(shape))[1:]
-    if made != low.grid:
+    if made != here.grid:
         raise UnsupportedError(
-            f"{operator!r} maps latents {high.grid} to {made}, the pipeline makes {low.grid} at the low resolution"
+            f"{operator!r} maps latents {before.grid} to {made}, the pipeline makes {here.grid} at the low resolution"
         )
-    return Transport.of(operator, binding.path, shape, plan.time).gain
+    return Transport.of(operator, binding.path, shape, plan.stages[i].time)
 
 
-def collated(heads: Sequence[Head], layout: Layout) -> Head:
+def collated(heads: Sequence[Trajectory], layout: Layout) -> Trajectory:
     """Heads recorded in the solver's layout as one batch of spatial arrays."""
 
     def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -298,12 +374,4 @@ def collated(heads: Sequence[Head], layout: Layout) -> Head:
     first = heads[0]
     states = tuple(joined([h.states[i] for h in heads]) for i in range(len(first.states)))
     outputs = tuple(joined([h.outputs[i] for h in heads]) for i in range(len(first.outputs)))
-    return Head(first.times, first.switch, states, outputs, joined([h.state for h in heads]))
-
-
-def _collated_noise(loops: Sequence[HeadLoop], layout: Layout) -> list[torch.Tensor | None]:
-    """What the solver drew in each step of the heads, as one batch of spatial arrays."""
-    return [
-        None if any(n is None for n in drawn) else layout.spatial(torch.cat([n for n in drawn if n is not None]))
-        for drawn in zip(*(loop.noises for loop in loops))
-    ]
+    return Trajectory(first.times, first.switch, states, outputs, joined([h.state for h in heads]))

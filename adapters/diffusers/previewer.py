@@ -93,7 +93,7 @@ class Previewer:
         """The same sheet again and again, each time longer by one batch."""
         wanted = plan.scale if isinstance(plan, Plan) else Fraction(2 if scale is None else scale)
         if isinstance(plan, Plan) and scale not in (None, plan.scale):
-            raise ValueError(f"the plan has scale {plan.scale}; give plan.replaced(scale=...) instead of scale={scale}")
+            raise ValueError(f"the plan has scale {plan.scale}; give a plan of other stages instead of scale={scale}")
         request = checked(self.pipe, prompt, seeds, generator, wanted, call)
         the_plan = plan if isinstance(plan, Plan) else preset(plan, request.steps, wanted)
         _check_plan(the_plan, request, self.pipe)
@@ -104,7 +104,8 @@ class Previewer:
 
         Args:
             previews: of one request, in any number: they differ in prompt and seed only.
-            plan: a `Plan` or the name of a preset. One with `head_steps` has a head of its own and evaluates all of it.
+            plan: a `Plan` or the name of a preset. One with a schedule of its own at high resolution
+                evaluates all of it.
 
         The costs returned count what was evaluated here. Raises as `finish` and `stream` do.
         """
@@ -258,25 +259,33 @@ class Previewer:
 
 def _check_plan(plan: Plan, request: Request, pipe: Any) -> None:
     """ValueError where plan and request do not fit."""
-    if plan.head_steps is not None and request.call.get("sigmas") is not None:
-        raise UnsupportedError("a coarse head (head_steps) makes its own schedule; leave out sigmas=")
-    binding = binding_of(pipe.scheduler)
-    if plan.order == 2 and not binding.first_order:
+    if plan.own_schedule and request.call.get("sigmas") is not None:
+        raise UnsupportedError("a plan without a head makes its own schedule at high resolution; leave out sigmas=")
+    binding, family = binding_of(pipe.scheduler), request.family
+    for stage in plan.stages:
+        check_size(family.size_unit(pipe), stage.scale, request.height, request.width, type(pipe).__name__)
+    if any(stage.order == 2 for stage in plan.stages) and not binding.first_order:
         raise UnsupportedError(
             f"order=2 is for first-order samplers without fresh noise (Euler, DDIM); {binding.name} has an order "
             "of its own: use order=1"
         )
-    if plan.settle is not None and binding.evaluation(1) != 1:
+    if plan.early_switch is not None and binding.evaluation(1) != 1:
         raise UnsupportedError(
-            f"settle watches samplers with one evaluation per step; {binding.name} has more: give a fixed switch"
+            f"early_switch watches samplers with one evaluation per step; {binding.name} has more: give a fixed head"
         )
-    if plan.settle is not None and cache_config(getattr(pipe, request.family.denoiser)) is not None:
-        raise UnsupportedError("settle watches answers, which a cache repeats: give a fixed switch, or disable_cache()")
-    limit = plan.head_steps or request.steps
-    if plan.switch >= limit:
-        raise ValueError(
-            f"the plan switches after {plan.switch} steps, the run has {limit}: choose switch below {limit}"
+    cached = cache_config(getattr(pipe, family.denoiser))
+    if plan.early_switch is not None and cached is not None:
+        raise UnsupportedError(
+            "early_switch watches answers, which a cache repeats: give a fixed head, or disable_cache()"
         )
+    if cached is not None and (len(plan.later) > 1 or (plan.later and plan.scale == 1)):
+        raise UnsupportedError(
+            f"{type(cached).__name__} with a plan of several stages: a cache remembers one run, and each stage is "
+            "a run of its own; use a plan of one low-resolution stage, or disable_cache()"
+        )
+    last = request.steps - 1 if plan.stages else request.steps
+    if plan.head > last:
+        raise ValueError(f"the plan's head has {plan.head} steps, the run has {request.steps}: choose head <= {last}")
 
 
 def _bar(what: str, total: int, shown: bool) -> Any:

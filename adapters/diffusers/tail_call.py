@@ -23,7 +23,9 @@ def run_tail(
     memo: dict[Any, Any],
     attributes: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The images of `call`, its noise and its steps the loop's. Generators are for what else a pipeline draws.
+    """The images of `call`, its noise and its steps the loop's; None where that leaves a trajectory instead.
+
+    Generators are for what else a pipeline draws.
 
     Raises InterruptedByUser when a callback stopped the pipeline before they were ready.
     """
@@ -34,11 +36,11 @@ def run_tail(
             raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
         return first
 
-    changes: dict[str, Any] = {"num_inference_steps": max(MINIMUM_STEPS, len(loop.evaluations))}
+    changes: dict[str, Any] = {"num_inference_steps": max(MINIMUM_STEPS, len(loop.visits))}
     if "sigmas" in call:
         changes["sigmas"] = None
     changes |= for_tail(call, loop, loop.head.switch)
     out, _ = run(pipe, denoiser, {**call, **changes}, loop, memo=memo, noise=noise, attributes=attributes)
     if not loop.complete:
         raise InterruptedByUser
-    return out[0]
+    return None if out is None else out[0]

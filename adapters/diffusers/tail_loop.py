@@ -1,4 +1,4 @@
-"""The tail of a preview or a manipulation as one pipeline call.
+"""A stage of a preview, or the rest of a transform, as one pipeline call.
 
 All evaluation times are known before it starts, so candidates and corrections are further entries of the list of times
 that the pipeline walks, not calls of their own.
@@ -17,130 +17,226 @@ from ...commutator import (
     Advance,
     Enter,
     Evaluate,
-    Head,
-    Manipulation,
     Motion,
     Plan,
     Query,
+    Stay,
+    Trajectory,
+    Transform,
     Transport,
-    evaluations_on,
-    tail,
+    Transports,
+    evaluation_times,
+    run_stage,
 )
 from ...commutator.conversation import Conversation
 from .caches import Phase, phases
 from .layout import Layout
-from .loops import Loop, Step
+from .loops import Loop, Step, Stop
 from .noise import FreshNoise, StepNoise
 from .schedulers import Binding, Continuation, Timetable
 
 
 @dataclass(frozen=True)
-class Course:
-    """A tail before it is run: what it asks, when, and on which schedule.
+class Schedules:
+    """The schedules of a plan's stages on one scheduler. Switches are in steps.
 
     Attributes:
-        conversation: yields the requests. evaluations: the times of all `Evaluate`, in order.
-        binding: of the scheduler. schedule: the solver's, the transported head included.
-        phases: of the transformer's cache, for each evaluation; see caches.py.
+        transports: from the resolution before it, of each of `plan.later`. Those of a selection share their gain.
+    """
+
+    plan: Plan
+    binding: Binding
+    transports: tuple[Transport | Stay, ...]
+
+    def move(self, i: int) -> Transports:
+        """From the final's own resolution and times to those of stage `i`."""
+        return Transports(self.transports[: self.plan.later.index(i) + 1])
+
+    def grid(self, high: Timetable, switch: int) -> Timetable:
+        """The run at high resolution that the stages share, on whose times they all lie.
+
+        `high` is the timetable of the run from the noise. One stage reads that schedule itself.
+        """
+        if self.plan.own_schedule or len(self.plan.later) < 2:
+            return high
+        return self.binding.coarser(high, switch, self.plan.steps)
+
+    def of(self, i: int, grid: Timetable, switch: int) -> Continuation:
+        """The schedule of stage `i` to the end of the run, the history before `switch` included."""
+        steps = self.plan.stages[i].steps if len(self.plan.later) == 1 else None
+        return self.binding.carried(grid, self.move(i), switch, steps)
+
+    def check(self, high: Timetable) -> None:
+        """UnsupportedError where the scheduler or the range of the model does not allow one of the stages."""
+        switch = self.plan.first_run.steps
+        grid = self.grid(high, switch) if self.plan.later else high
+        for i in self.plan.later:
+            self.of(i, grid, switch)
+            switch += self.plan.stages[i].steps or 0
+
+
+@dataclass(frozen=True)
+class Course:
+    """A run before it is made: what it asks, when, and on which schedule.
+
+    Attributes:
+        conversation: yields the requests. visits: the times at which the pipeline calls its model, in order.
+        unasked: which of them are not evaluated: a first answer that is recorded already, a last state that is only
+            looked at. binding: of the scheduler. schedule: the solver's, the transported history included.
+        phases: of the transformer's cache, for each visit; see caches.py.
+        leaves: whether the run ends before its schedule does, leaving a trajectory.
     """
 
     conversation: Conversation
-    evaluations: Sequence[float]
+    visits: Sequence[float]
+    unasked: frozenset[int]
     binding: Binding
     schedule: Continuation
     phases: Sequence[Phase]
+    leaves: bool = False
 
     @classmethod
-    def of_plan(cls, plan: Plan, head: Head, gain: float, binding: Binding, timetable: Timetable) -> Course:
-        """The low-resolution tail of a preview.
-
-        `plan` counts steps, `head` evaluations; `gain` is the operator's noise gain, `timetable` the head's schedule.
-        """
-        move = Transport(plan.operators()[0], binding.path, gain, plan.time)
-        schedule, counted = binding.carried(timetable, move, plan.switch, plan.tail), binding.in_evaluations(plan)
-        conversation = tail(counted, binding.path, head, schedule.tail)
-        candidates = len(plan.operators()) if plan.selection in ("argmin", "argmax") else 1
-        behind = Fraction(head.switch, len(head.times) - 1)
-        remembered = phases(len(schedule.tail) - 1, candidates, counted.guidance, behind)
-        return cls(conversation, evaluations_on(counted, schedule.tail), binding, schedule, remembered)
+    def of_stage(cls, schedules: Schedules, i: int, history: Trajectory, grid: Timetable, switch: int) -> Course:
+        """Stage `i` of a preview, from step `switch` of the grid on; `history` counts evaluations."""
+        schedule = schedules.of(i, grid, switch)
+        plan, binding = schedules.plan, schedules.binding
+        stage, per_step = plan.stages[i], binding.evaluations_per_step
+        candidates, last = stage.candidates(plan.scale_before(i)), i == len(plan.stages) - 1
+        known = not candidates and history.reference is not None
+        reference = not last and plan.reference(i + 1)
+        until, times = None, schedule.tail
+        if not last:
+            until = binding.evaluation(switch + (stage.steps or 0)) - binding.evaluation(switch)
+        conversation = run_stage(
+            stage, candidates, binding.path, history, times, until=until, reference=reference, per_step=per_step
+        )
+        asked = times if until is None else times[: until + 1]
+        visits = evaluation_times(stage, len(candidates), asked, per_step=per_step)
+        unasked = {0} if known else set()
+        if until is not None:
+            visits = [*visits, times[until]]
+            unasked |= set() if reference else {len(visits) - 1}
+        behind = Fraction(history.switch, len(history.times) - 1)
+        remembered = phases(len(times) - 1, len(candidates) if stage.compared else 1, stage.guidance, behind, per_step)
+        return cls(conversation, visits, frozenset(unasked), binding, schedule, remembered, until is not None)
 
     @classmethod
-    def of_manipulation(
-        cls, manipulation: Manipulation, head: Head, seeds: Sequence[int], binding: Binding, timetable: Timetable
+    def of_transform(
+        cls, transform: Transform, head: Trajectory, seeds: Sequence[int], binding: Binding, timetable: Timetable
     ) -> Course:
-        """The rest of a moved run, on the schedule of the run itself. `manipulation` counts evaluations."""
-        conversation = manipulation.moved(binding.path, head, seeds)
-        schedule = binding.same(timetable, manipulation.switch)
+        """The rest of a transformed run, on the schedule of the run itself."""
+        conversation = transform.run(binding.path, head, seeds)
+        schedule = binding.same(timetable, transform.switch)
         behind = Fraction(head.switch, len(head.times) - 1)
-        remembered = phases(len(schedule.tail) - 1, 1, manipulation.guidance, behind)
-        return cls(conversation, manipulation.evaluation_times(head.times), binding, schedule, remembered)
+        remembered = phases(len(schedule.tail) - 1, 1, transform.guidance, behind, transform.per_step)
+        visits = transform.evaluation_times(head.times)
+        return cls(conversation, visits, frozenset(), binding, schedule, remembered)
 
 
 class TailLoop(Loop):
-    """Carries a recorded head (spatial arrays) over to the transported trajectory and runs a course there.
+    """Carries a recorded history (spatial arrays) over to the transported trajectory and runs a course there.
 
     Args:
         layout: of the resolution that the course runs at. dtype: of the solver's states.
-        fresh: the noise that the solver drew in the head, and would draw next; transported as the first noise is.
+        fresh: the noise that the solver drew before, and would draw next; transported as the first noise is.
+        before: the transports that the history has gone through already.
+
+    Attributes:
+        trajectory: what a run that leaves one has left, once it has.
     """
 
     unit_noise = True
 
     def __init__(
-        self, course: Course, head: Head, layout: Layout, dtype: torch.dtype, fresh: FreshNoise | None = None
+        self,
+        course: Course,
+        head: Trajectory,
+        layout: Layout,
+        dtype: torch.dtype,
+        fresh: FreshNoise | None = None,
+        before: Sequence[Transport | Stay] = (),
     ) -> None:
         super().__init__()
         self.head, self.layout, self.dtype = head, layout, dtype
-        self.evaluations, self._course = course.evaluations, course
+        self.visits, self._course = course.visits, course
         self.fresh = FreshNoise() if fresh is None else fresh
-        self.index = 0  # position in self.evaluations
-        self.steps = 0  # evaluations that the solver has stepped on in the tail
+        self.drawn: list[torch.Tensor | None] = []  # high-resolution noise of the solver's steps here
+        self.index = 0  # position in self.visits
+        self.steps = 0  # evaluations that the solver has stepped on here
+        self.trajectory: Trajectory | None = None
+        self._before = tuple(before)
         self._conversation = course.conversation
-        self._pending = self._until_evaluate_or_advance(None)
+        # An answer that is known already is stepped on at once: the conversation begins with the solver.
+        self._pending = None if 0 in course.unasked else self._until_evaluate_or_advance(None)
         self._awaits_query = False
         self._scheduler: Any = None
         self._real: Step | None = None
-        self._move: Transport | Motion | None = None
+        self._move: Transport | Stay | Motion | None = None
+        self._gate()
 
     @property
     def complete(self) -> bool:
         """Whether every evaluation was made and stepped on."""
-        return self.index == len(self.evaluations) and self._awaits_query
+        done = self.index == len(self.visits) and self._awaits_query
+        return done if not self._course.leaves else self.trajectory is not None
+
+    @property
+    def evaluated(self) -> int:
+        """How many answers the whole course asks of the model."""
+        return len(self.visits) - len(self._course.unasked)
+
+    @property
+    def move(self) -> Transport | Stay:
+        """How the history was carried over, once it was."""
+        assert isinstance(self._move, (Transport, Stay))
+        return self._move
 
     def first_state(self) -> torch.Tensor:
         """The state of the first evaluation: what the pipeline gets as its noise, arranged as it draws it."""
-        return self.layout.noise(self._pending.x).to(self.dtype)
+        state = self.head.state if self._pending is None else self._pending.x
+        return self.layout.noise(state).to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
-        """Give the pipeline the list of all evaluations; the solver gets its own ticks when the tail is entered."""
+        """Give the pipeline the list of all evaluations; the solver gets its own ticks when the course is entered."""
         self._scheduler = scheduler
         schedule = self._course.schedule
         told = self._course.binding.begin(scheduler, schedule)
         known = dict(zip(schedule.tail, told.tolist()))
         scheduler.timesteps = torch.tensor(
-            [known[t] for t in self.evaluations], dtype=told.dtype, device=scheduler.timesteps.device
+            [known[t] for t in self.visits], dtype=told.dtype, device=scheduler.timesteps.device
         )
         if hasattr(scheduler, "sigmas"):
             # Some pipelines look `sigmas[i]` up for their i-th evaluation; there can be more of these than levels.
-            missing = max(0, len(self.evaluations) - len(scheduler.sigmas))
+            missing = max(0, len(self.visits) - len(scheduler.sigmas))
             scheduler.sigmas = torch.nn.functional.pad(scheduler.sigmas, (0, missing))
         self._enter_phase()
 
     def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
         self._real = real
-        if self._awaits_query:
-            query = Query(self.layout.spatial(sample), self.evaluations[self.index])
-            self._pending = self._until_evaluate_or_advance(query)
-        assert isinstance(self._pending, Evaluate)
-        assert self._pending.t == self.evaluations[self.index], "evaluations come in the order announced"
-        request = self._until_evaluate_or_advance(self.layout.spatial(output))
+        try:
+            request = self._answered(output, sample)
+        except StopIteration as done:
+            self.trajectory = done.value
+            raise Stop from None
         self.index += 1
+        self._gate()
         self._enter_phase()
         self.advanced = self._awaits_query = isinstance(request, Advance)
         if isinstance(request, Evaluate):
             self._pending = request
             return self.layout.solver(request.x, self.dtype)
         return self._advance(request)
+
+    def _answered(self, output: torch.Tensor, sample: torch.Tensor) -> Any:
+        """What the conversation wants next, after what the pipeline has evaluated (or not: `Course.unasked`)."""
+        if self._awaits_query:
+            query = Query(self.layout.spatial(sample), self.visits[self.index])
+            self._pending = self._until_evaluate_or_advance(query)
+        elif self._pending is None:
+            return self._until_evaluate_or_advance(None)
+        assert isinstance(self._pending, Evaluate)
+        assert self._pending.t == self.visits[self.index], "evaluations come in the order announced"
+        return self._until_evaluate_or_advance(self.layout.spatial(output))
 
     def _advance(self, request: Advance) -> torch.Tensor:
         assert self._real is not None
@@ -149,19 +245,27 @@ class TailLoop(Loop):
         self.steps += 1
         self._course.binding.before_step(self._scheduler, schedule, at)
         output, x = (self.layout.solver(part, self.dtype) for part in (request.output, request.x))
-        with StepNoise(lambda shape, dtype, device: self._noise(self.fresh.next(dtype, device), shape, dtype)):
+        self.drawn.append(None)
+
+        def fresh(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+            self.drawn[-1] = high = self.fresh.next(dtype, device)
+            return self._noise(high, shape, dtype)
+
+        with StepNoise(fresh):
             return self._real(output, schedule.ticks[at], x)
 
     def _noise(self, high: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """High-resolution noise as the solver gets it here."""
-        assert isinstance(self._move, Transport), "motions of stochastic solvers are refused"
-        noise = self.layout.solver(self._move.noise(high), dtype)
+        noise = self.layout.solver(Transports((*self._before, self.move)).noise(high), dtype)
         assert tuple(noise.shape[1:]) == shape[1:], "a solver draws noise for the whole of its state"
         return noise
 
+    def _gate(self) -> None:
+        self.gate.skip = self.index in self._course.unasked
+
     def _enter_phase(self) -> None:
         """The cache remembers the solver's steps, corrections and candidates apart."""
-        if self.index < len(self.evaluations):
+        if self.index < len(self._course.phases):
             self.caches.enter(*self._course.phases[self.index])
 
     def _until_evaluate_or_advance(self, reply: Any) -> Any:
@@ -172,7 +276,7 @@ class TailLoop(Loop):
         return request
 
     def enter(self, request: Enter) -> None:
-        """Give the solver its history: the head's answers, transported, fed to its step."""
+        """Give the solver its history: the recorded answers, transported, fed to its step."""
         assert self._scheduler is not None
         self._move = request.transport
         if self._course.schedule.replayed:
@@ -180,11 +284,11 @@ class TailLoop(Loop):
         self._course.binding.resume(self._scheduler, self._course.schedule)
 
     def replayed(self) -> torch.Tensor:
-        """Run the solver through the transported head; returns its state at the switch, in its own layout.
+        """Run the solver through the transported history; returns its state at the switch, in its own layout.
 
         For solvers without memory, this state is the transported state (exactly for selections, to rounding for means)
-        and their position in the schedule is all that the tail needs; a multistep solver gets its history. Solvers that
-        step in flow time with more than Euler's method arrive elsewhere: no other time keeps their chords straight.
+        and their position in the schedule is all that the course needs; a multistep solver gets its history. Solvers
+        that step in flow time with more than Euler's method arrive elsewhere: no other time keeps chords straight.
         """
         move, head, real = self._move, self.head, self._real
         assert move is not None
@@ -197,7 +301,7 @@ class TailLoop(Loop):
             recorded = self.fresh.recorded[j] if self.fresh.recorded else None
 
             def answer(shape: Any, dtype: Any, device: Any, recorded: torch.Tensor | None = recorded) -> torch.Tensor:
-                assert recorded is not None, "the replayed head draws where the head drew"
+                assert recorded is not None, "the replayed history draws where it drew"
                 return self._noise(recorded, shape, dtype)
 
             with StepNoise(answer):

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...commutator import Guidance, Manipulation
-from ...commutator.transform import move_guidance, move_step
+from ...commutator import Guidance, Transform, transform_guidance, transform_step
 from ...operators import LinearOperator, ShapeError
 from ..sheet import Cost, Final, Preview
 from .call import run
@@ -45,10 +44,10 @@ class Move:
             raise ValueError(f"guidance must be a Guidance, None or 'default', got {guidance!r}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, got {seed}")
-        chosen = move_guidance(steps) if isinstance(guidance, str) else guidance
-        return cls(operator, move_step(steps) if at is None else at, chosen, seed)
+        chosen = transform_guidance(steps) if isinstance(guidance, str) else guidance
+        return cls(operator, transform_step(steps) if at is None else at, chosen, seed)
 
-    def on(self, layout: Layout, header: Mapping[str, Any], binding: Binding) -> Manipulation:
+    def on(self, layout: Layout, header: Mapping[str, Any], binding: Binding) -> Transform:
         """The same on the latents of the run that a tape's header describes, counted in evaluations.
 
         Raises UnsupportedError where the operator has no counterpart there, changes the size, or has no noise partner.
@@ -70,7 +69,7 @@ class Move:
             raise UnsupportedError(str(error)) from error
         if not kept:
             raise UnsupportedError(f"{self.operator!r} changes the size of the image; a transform keeps it")
-        return Manipulation(operator, binding.evaluation(self.at), binding.guided(self.guidance))
+        return Transform(operator, binding.evaluation(self.at), self.guidance, binding.evaluations_per_step)
 
 
 def check_draws(scheduler: Any, call: Mapping[str, Any]) -> None:
@@ -89,7 +88,7 @@ def move_batch(
     pipe: Any,
     denoiser: str,
     previews: Sequence[Preview],
-    manipulation: Manipulation,
+    transform: Transform,
     seed: int,
     layout: Layout,
     memo: dict[Any, Any],
@@ -106,8 +105,8 @@ def move_batch(
 
     retrace = RetraceLoop(
         *tapes_as_batch(tapes),
-        until=manipulation.switch,
-        reference=manipulation.needs_reference,
+        until=transform.switch,
+        reference=transform.needs_reference,
         binding=binding,
         **remembered(previews),
     )
@@ -116,7 +115,7 @@ def move_batch(
         raise InterruptedByUser
     head = collated([retrace.head], layout)
     seeds = [seed if p.seed is None else _joined(seed, p.seed) for p in previews]
-    course = Course.of_manipulation(manipulation, head, seeds, binding, retrace.timetable)
+    course = Course.of_transform(transform, head, seeds, binding, retrace.timetable)
     tail = TailLoop(course, head, layout, retrace.head.state.dtype)
     call["generator"] = generators_of(tapes)
     if output_type is not None:
@@ -124,7 +123,7 @@ def move_batch(
     images = run_tail(pipe, denoiser, call, tail, memo=memo)
 
     high = round((retrace.gate.rows + tail.gate.rows) / count)
-    per_evaluation = tail.gate.rows / len(tail.evaluations) / count
+    per_evaluation = tail.gate.rows / tail.evaluated / count
     seconds = (retrace.gate.seconds + tail.gate.seconds) / count
     cost = Cost(
         high, 0, round(header["evaluations"] * per_evaluation), seconds, 0.0, (time.perf_counter() - began) / count

@@ -11,8 +11,8 @@ import torch
 from commutant.adapters.diffusers.layout import Layout
 from commutant.adapters.diffusers.noise import FreshNoise, StepNoise
 from commutant.adapters.diffusers.schedulers import Binding, Timetable, binding_of
-from commutant.adapters.diffusers.tail_loop import Course, TailLoop
-from commutant.commutator import Head, Plan, Transport
+from commutant.adapters.diffusers.tail_loop import Course, Schedules, TailLoop
+from commutant.commutator import Plan, Trajectory, Transport
 from commutant.operators import LinearOperator
 
 GRID = (3, 12, 8)
@@ -36,7 +36,7 @@ def stepper(scheduler: Any, generator: torch.Generator | None, arguments: dict[s
 
 def recorded(
     scheduler: Any, steps: int, switch: int, dtype: torch.dtype, seed: int, arguments: dict[str, Any] | None = None
-) -> tuple[Head, Timetable, list[torch.Tensor | None], Binding]:
+) -> tuple[Trajectory, Timetable, list[torch.Tensor | None], Binding]:
     """A head of `switch` steps that the real scheduler walked, its schedule, and the noise it drew."""
     generator = torch.Generator().manual_seed(seed)
     scheduler.set_timesteps(steps)
@@ -56,7 +56,9 @@ def recorded(
         noises.append(drawn.drawn())
     outputs.append(torch.randn(2, *GRID, generator=generator, dtype=torch.float64).to(dtype))  # at the switch
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    head = Head(timetable.times, at, tuple(s.to(wide) for s in states), tuple(o.to(wide) for o in outputs), x.to(wide))
+    head = Trajectory(
+        timetable.times, at, tuple(s.to(wide) for s in states), tuple(o.to(wide) for o in outputs), x.to(wide)
+    )
     return head, timetable, noises, binding
 
 
@@ -70,11 +72,11 @@ def arrived(
     arguments: dict[str, Any] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(state by replay through the real scheduler, state by transport), at low resolution in the solver's dtype."""
-    head, timetable, noises, binding = recorded(scheduler, steps, plan.switch, dtype, seed, arguments)
-    transport = Transport.of(operator, binding.path, head.state.shape, plan.time)
+    head, timetable, noises, binding = recorded(scheduler, steps, plan.head, dtype, seed, arguments)
+    transport = Transport.of(operator, binding.path, head.state.shape, plan.stages[0].time)
     low = identity(tuple(operator.out_shape(GRID)))
     fresh = FreshNoise([None if n is None else n.to(head.state.dtype) for n in noises])
-    course = Course.of_plan(plan, head, transport.gain, binding, timetable)
+    course = Course.of_stage(Schedules(plan, binding, (transport,)), 0, head, timetable, plan.head)
     loop = TailLoop(course, head, low, dtype, fresh)
     scheduler.set_timesteps(steps)
     scheduler.is_scale_input_called = True

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer, UnsupportedError
-from commutant.commutator import Guidance, Plan, TapeError, preset
+from commutant.commutator import Guidance, Plan, Stage, TapeError, preset
 
+from ..commutator.plans import low
 from .conftest import PROMPT, Case
 from .tiny_unet import tiny_sd
 
@@ -20,9 +21,10 @@ PLANS = {
     "matched": preset("matched", STEPS),
     "paper": preset("paper", STEPS),
     "direct": preset("direct", STEPS),
-    "late": preset("matched", STEPS).replaced(switch=4, tail=1, guidance=Guidance("anchor", 1, 0.5, reference="head")),
-    "coarse": preset("matched", STEPS).replaced(head_steps=3, switch=1, tail=2),
-    "shown": Plan.shown(2),
+    "late": low(4, steps=1, operator="spectral", guidance=Guidance("anchor", 1, 0.5, reference="last")),
+    "coarse": Plan(0, (Stage(1, 1), Stage(2, 2, guidance=Guidance("defect", 1, 1.0)))),
+    "staged": Plan(2, (Stage(1, 1, order=2), Stage(2, 2, guidance=Guidance("defect", 1, 1.0)))),
+    "live": Plan.live(3),
     "fewer": Plan.fewer(3),
 }
 
@@ -30,7 +32,7 @@ PLANS = {
 def whole(case: Case, seeds: list[int]) -> tuple[Previewer, list]:
     """The runs of some seeds, recorded to their ends."""
     previewer = Previewer(case.pipe)
-    sheet = previewer.preview(PROMPT, seeds=seeds, plan=Plan.shown(STEPS - 1), progress=False, **case.call)
+    sheet = previewer.preview(PROMPT, seeds=seeds, plan=Plan.live(STEPS), progress=False, **case.call)
     return previewer, list(sheet)
 
 
@@ -45,7 +47,7 @@ def test_made_again_is_the_preview_itself(case: Case, name: str) -> None:
         assert a.tape.recorded == b.tape.recorded
         assert a.cost.low == b.cost.low
         assert a.cost.full == b.cost.full
-        assert a.cost.high == (b.cost.high if plan.head_steps else 0)
+        assert a.cost.high == b.cost.high - round(plan.recorded_steps * b.cost.full / STEPS)
     other = previewer.again(recorded[1:], plan)
     assert not np.array_equal(np.asarray(other[0].image), np.asarray(fresh[0].image))  # the comparison can fail
 
@@ -86,12 +88,13 @@ def test_a_head_ends_when_it_has_settled(flux: Case) -> None:
     threshold = sorted(c[1] for c in changes)[1] * 1.0001
     expected = [next((i for i in range(1, STEPS - 1) if c[i - 1] < threshold), STEPS - 2) for c in changes]
     assert len(set(expected)) > 1
-    plan = Plan(switch=STEPS - 2, settle=threshold, operator="spectral", tail=2, guidance=Guidance("defect", 1, 1.0))
+    fixed_plan = low(STEPS - 2, operator="spectral", steps=2, guidance=Guidance("defect", 1, 1.0))
+    plan = fixed_plan.replaced(early_switch=threshold)
     sheet = previewer.preview(PROMPT, seeds=[3, 4, 5], plan=plan, progress=False, **flux.call)
     assert [item.tape.header["switch"] for item in sheet] == expected
     for item, switch in zip(sheet, expected):
         fixed = previewer.preview(
-            PROMPT, seeds=[item.seed], plan=plan.replaced(settle=None, switch=switch), progress=False, **flux.call
+            PROMPT, seeds=[item.seed], plan=fixed_plan.replaced(head=switch), progress=False, **flux.call
         )[0]
         assert np.array_equal(np.asarray(item.image), np.asarray(fixed.image))
         assert item.cost.high == fixed.cost.high
@@ -117,11 +120,11 @@ def test_what_plans_ask_of_a_scheduler_is_refused_by_name(flux: Case) -> None:
     call = {"height": 64, "width": 64, "num_inference_steps": 6, "progress": False}
     plan = preset("matched", 6)
     with pytest.raises(UnsupportedError, match="order=2"):
-        Previewer(pipe).preview(PROMPT, seeds=[1], plan=plan.replaced(order=2), **call)
+        Previewer(pipe).preview(PROMPT, seeds=[1], plan=plan.with_last(order=2), **call)
     scheduler = flux.pipe.scheduler
     flux.pipe.scheduler = FlowMatchHeunDiscreteScheduler.from_config(scheduler.config)
     try:
-        with pytest.raises(UnsupportedError, match="settle"):
-            Previewer(flux.pipe).preview(PROMPT, seeds=[1], plan=plan.replaced(settle=0.1), **flux.call)
+        with pytest.raises(UnsupportedError, match="early_switch"):
+            Previewer(flux.pipe).preview(PROMPT, seeds=[1], plan=plan.replaced(early_switch=0.1), **flux.call)
     finally:
         flux.pipe.scheduler = scheduler

@@ -25,9 +25,10 @@ from commutant.adapters.diffusers.cache_support import stateful_hooks
 from commutant.adapters.diffusers.caches import ALONE, Caches, phases
 from commutant.adapters.diffusers.loops import HeadLoop
 from commutant.adapters.diffusers.schedulers import binding_of
-from commutant.commutator import Guidance, Plan, Tape, TapeError, preset
+from commutant.commutator import Guidance, Plan, Stage, Tape, TapeError, preset
 from commutant.operators import Translate
 
+from ..commutator.plans import low
 from .conftest import PROMPT, Case
 from .test_borrow import Boom, failing_denoiser
 from .tiny import tiny_flux
@@ -168,7 +169,7 @@ def test_with_a_cold_cache_a_finish_is_another_image(cached: tuple[str, Case], m
     """The equality can fail: here the head's memory is not brought back."""
     _, case = cached
     previewer = Previewer(case.pipe)
-    plan = Plan(switch=2)
+    plan = low(2)
     (item,) = previewer.preview(PROMPT, seeds=[3], plan=plan, progress=False, **case.call)
     plain = latent(case, 3)
     assert torch.equal(finished(previewer, item).image, plain)
@@ -245,7 +246,7 @@ def test_the_tail_counts_on_from_the_switch(plain_flux: Case) -> None:
         handle.remove()
     finally:
         module.disable_cache()
-    switch = plan.switch
+    switch = plan.head
     assert seen[: switch + 1] == [None, *range(1, switch + 1)]  # the head and the reference
     assert seen[switch + 1 : switch + 5] == [None] * 4  # candidates are evaluated cold
     assert seen[-3:] == [STEPS - 3, STEPS - 2, STEPS - 1]
@@ -376,8 +377,8 @@ def test_a_tape_of_another_cache_is_refused(plain_flux: Case) -> None:
 
 def test_a_coarse_head_keeps_no_memory(seer: Case) -> None:
     previewer = Previewer(seer.pipe)
-    plan = preset("matched", STEPS).replaced(head_steps=4, switch=1, guidance=None)
+    plan = Plan(0, (Stage(1, 1), Stage(2, 3)))
     (item,) = previewer.preview(PROMPT, seeds=[3], plan=plan, progress=False, **seer.call)
     assert item.cache is None
     assert torch.equal(finished(previewer, item).image, latent(seer, 3))
-    assert HeadLoop(plan, binding_of(seer.pipe.scheduler), 0.5).memory == []
+    assert HeadLoop(plan, binding_of(seer.pipe.scheduler), lambda _: None).memory == []

@@ -25,8 +25,8 @@ def test_a_callback_sees_each_solver_step_once(case: Case) -> None:
         PROMPT, seeds=[1], plan=plan, progress=False, callback_on_step_end=callback, **case.call
     )
     assert [step for step, _ in seen] == list(range(6))
-    assert len({shape for step, shape in seen if step < plan.switch}) == 1
-    assert len({shape for step, shape in seen if step >= plan.switch}) == 1
+    assert len({shape for step, shape in seen if step < plan.head}) == 1
+    assert len({shape for step, shape in seen if step >= plan.head}) == 1
     assert len({shape for _, shape in seen}) == 2
 
 

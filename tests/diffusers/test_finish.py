@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer
-from commutant.commutator import PRESETS, Tape, TapeError, preset
+from commutant.commutator import PRESETS, Plan, Stage, Tape, TapeError, preset
 
 from .conftest import PROMPT, Case
 
@@ -33,7 +33,7 @@ def test_finish_equals_the_plain_call(case: Case, name: str) -> None:
         (final,) = previewer.resume([item], output_type="latent")
         assert torch.equal(final.image, case.plain([item.seed], output_type="latent")[0])
         assert final.cost.high * case.call["num_inference_steps"] == final.cost.full * (
-            case.call["num_inference_steps"] - plan.high_evaluations
+            case.call["num_inference_steps"] - plan.recorded_steps
         )
     assert png(previewer.finish(sheet[1])) == png(case.plain([4])[0])
 
@@ -64,7 +64,7 @@ def test_generators_given_by_the_user(case: Case) -> None:
 
 def test_a_coarse_head_finishes_from_the_start(flux: Case) -> None:
     previewer = Previewer(flux.pipe)
-    plan = preset("matched", 6).replaced(head_steps=3, switch=1, guidance=None)
+    plan = Plan(0, (Stage(1, 1), Stage(2, 2)))
     sheet = previewer.preview(PROMPT, seeds=[2], plan=plan, progress=False, **flux.call)
     (final,) = previewer.resume(sheet, output_type="latent")
     assert torch.equal(final.image, flux.plain([2], output_type="latent")[0])

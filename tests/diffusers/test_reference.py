@@ -8,22 +8,30 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer
-from commutant.commutator import Guidance, Plan, RectifiedFlow, euler, preset
+from commutant.commutator import Guidance, Plan, RectifiedFlow, Stage, euler, preset
 
 from .conftest import PROMPT, Case
 
 PATH = RectifiedFlow()
 GUIDED = {
     "lagged": Guidance("lagged", 2, 0.1),
-    "anchor": Guidance("anchor", 2, 0.5, "linear", "head"),
+    "anchor": Guidance("anchor", 2, 0.5, "linear", "last"),
     "defect": Guidance("defect", 2, 0.5),
+    "last": Guidance("defect", 2, 1.0, "linear", "last"),
+    "exact": Guidance("exact", 2, 0.1),
 }
 
 
 OTHERS = {
-    "second-order": preset("matched", 8).replaced(tail=4, order=2),
-    "coarse-second-order": preset("matched", 8).replaced(head_steps=5, switch=3, tail=3, order=2),
-    "shown": Plan.shown(3),
+    "second-order": preset("matched", 8).with_last(steps=4, order=2),
+    "coarse-second-order": Plan(0, (Stage(1, 3, order=2), Stage(2, 3, guidance=GUIDED["defect"], order=2))),
+    "staged": Plan(2, (Stage(1, 2, order=2), Stage(2, 3, guidance=GUIDED["defect"]))),
+    "staged-by-the-last-answer": Plan(2, (Stage(1, 2), Stage(2, 3, guidance=GUIDED["last"], order=2))),
+    "coarse-end": Plan(3, (Stage(1, 3, order=2),)),
+    "split": Plan(2, (Stage(2, 2), Stage(2, 2, None, order=2))),
+    "direct-staged": Plan(0, (Stage(2, 2), Stage(2, 2, None))),
+    "strided-staged": Plan(1, (Stage(1, 2), Stage(2, 3, "strided", "argmin", guidance=GUIDED["exact"]))),
+    "live": Plan.live(4),
     "fewer": Plan.fewer(5),
     "fewer-second-order": Plan.fewer(5, order=2),
 }
@@ -80,20 +88,20 @@ def unpacked(latent: torch.Tensor, height: int, width: int) -> torch.Tensor:
 def test_previews_equal_the_reference(flux: Case, name: str) -> None:
     steps = 8
     if name in GUIDED:
-        plan = preset("matched", steps).replaced(guidance=GUIDED[name], tail=3)
+        plan = preset("matched", steps).with_last(guidance=GUIDED[name], steps=3)
     elif name in OTHERS:
         plan = OTHERS[name]
     elif name == "random":
-        plan = preset("naive", steps).replaced(selection="random", selection_seed=5)
+        plan = preset("naive", steps).with_last(selection="random", selection_seed=5)
     elif name == "pooled-same-time":
-        plan = preset("naive", steps).replaced(operator="mean")
+        plan = preset("naive", steps).with_last(operator="mean")
     else:
         plan = preset(name, steps)
     call = flux.call | {"num_inference_steps": steps}
     sheet = Previewer(flux.pipe, batch_size=2).preview(
         PROMPT, seeds=[1, 2], plan=plan, progress=False, output_type="latent", **call
     )
-    size = (64, 96) if plan.tail == 0 else (32, 48)
+    size = (int(64 / plan.scale), int(96 / plan.scale))
     got = unpacked(torch.stack([item.image for item in sheet]), *size)
 
     result = euler.preview(plan, PATH, FluxField(flux), noise_of(flux, [1, 2]), sheet[0].tape.times)
@@ -106,7 +114,7 @@ def test_previews_equal_the_reference(flux: Case, name: str) -> None:
 
 def test_direct_is_a_plain_call_from_pooled_noise(case: Case) -> None:
     """D = 0 with strided selection and the same times: the plain low-resolution call on D eps, bit for bit."""
-    plan = preset("naive", 6).replaced(switch=0)
+    plan = preset("naive", 6).replaced(head=0)
     made: dict[str, Any] = {}
 
     def keep(pipe: Any, step: int, t: Any, values: dict[str, Any]) -> dict[str, Any]:

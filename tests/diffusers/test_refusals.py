@@ -13,8 +13,9 @@ from diffusers.callbacks import SD3CFGCutoffCallback
 from commutant.adapters.diffusers import Previewer, UnsupportedError
 from commutant.adapters.diffusers.layout import Layout, positions
 from commutant.adapters.diffusers.request import check_size
-from commutant.commutator import Plan, preset
+from commutant.commutator import Plan, Stage, preset
 
+from ..commutator.plans import low
 from .conftest import PROMPT, Case
 
 
@@ -62,9 +63,9 @@ def test_arguments(refused) -> None:
 
 def test_plans(refused) -> None:
     refused(ValueError, "unknown preset 'best'", plan="best")
-    refused(ValueError, "choose switch below 6", plan=Plan(switch=6))
+    refused(ValueError, "choose head <= 5", plan=low(6))
     refused(ValueError, "plan.replaced", plan=preset("matched", 6), scale=4)
-    refused(UnsupportedError, "coarse head", plan=Plan(switch=1, head_steps=3), sigmas=[1.0, 0.7, 0.4])
+    refused(UnsupportedError, "makes its own schedule", plan=Plan(0, (Stage(1, 3),)), sigmas=[1.0, 0.7, 0.4])
     refused(ValueError, "integer scale", plan="paper", scale=Fraction(3, 2), height=96, width=96)
 
 

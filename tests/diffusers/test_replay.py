@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commutant.adapters.diffusers.schedulers import binding_of
-from commutant.adapters.diffusers.tail_loop import Course, TailLoop
-from commutant.commutator import Plan, evaluation_times, preset
+from commutant.adapters.diffusers.tail_loop import Course, Schedules, TailLoop
+from commutant.commutator import Transport, evaluation_times, preset
 from commutant.operators import StridedSelection
 
+from ..commutator.plans import low
 from .replaying import arrived, distance, identity, recorded
 from .scheduler_cases import CASES, FLOWS, SchedulerCase
 
@@ -33,7 +34,7 @@ def flow(shift: float) -> FlowMatchEulerDiscreteScheduler:
 @given(st.sampled_from(DTYPES), st.integers(0, 3), st.integers(2, 12), st.floats(0.5, 6), st.data())
 def test_selections_replay_exactly(dtype, phase, steps, shift, data) -> None:
     switch = data.draw(st.integers(0, steps - 1))
-    plan = Plan(switch=switch, operator="strided", time="same")
+    plan = low(switch, operator="strided", time="same")
     replayed, direct = arrived(flow(shift), plan, StridedSelection.family(2)[phase], steps, dtype, seed=steps)
     assert torch.equal(replayed, direct)
 
@@ -43,7 +44,7 @@ def test_selections_replay_exactly(dtype, phase, steps, shift, data) -> None:
 def test_selections_replay_exactly_through_every_solver(case: SchedulerCase, phase, steps, data) -> None:
     """Bit for bit, history and fresh noise included, wherever the switch lies: solvers act on each value alone."""
     switch = data.draw(st.integers(0, steps - 1))
-    plan = Plan(switch=switch, operator="strided", time="same")
+    plan = low(switch, operator="strided", time="same")
     operator = StridedSelection.family(2)[phase]
     replayed, direct = arrived(case.make(), plan, operator, steps, torch.float32, steps, case.call)
     assert torch.equal(replayed, direct)
@@ -57,8 +58,8 @@ POOLING = st.sampled_from([("mean", Fraction(2)), ("spectral", Fraction(2)), ("s
 def test_means_replay_to_rounding(operator, steps, shift, data) -> None:
     """float32: 2e-5 of the largest value, some twenty roundings of 2^-24 grown by the division by small times."""
     switch = data.draw(st.integers(0, steps - 1))
-    plan = Plan(switch=switch, operator=operator[0], scale=operator[1])
-    replayed, direct = arrived(flow(shift), plan, plan.operators()[0], steps, torch.float32, seed=steps)
+    plan = low(switch, operator=operator[0], scale=operator[1])
+    replayed, direct = arrived(flow(shift), plan, plan.stages[0].candidates(1)[0], steps, torch.float32, seed=steps)
     assert distance(replayed, direct) <= 2e-5
 
 
@@ -68,22 +69,24 @@ def test_means_replay_to_rounding_through_every_solver(case: SchedulerCase, oper
     """At matched time a solver's noise levels all scale by g, and its coefficients are of their ratios."""
     switch = data.draw(st.integers(0, steps // 2))
     tail = data.draw(st.none() | st.integers(2, 4))
-    plan = Plan(switch=switch, operator=operator[0], scale=operator[1], tail=None if case.even_strides else tail)
-    replayed, direct = arrived(case.make(), plan, plan.operators()[0], steps, torch.float32, steps, case.call)
+    plan = low(switch, operator=operator[0], scale=operator[1], steps=None if case.even_strides else tail)
+    replayed, direct = arrived(
+        case.make(), plan, plan.stages[0].candidates(1)[0], steps, torch.float32, steps, case.call
+    )
     assert distance(replayed, direct) <= case.tolerance
 
 
 def test_half_precision_means_replay_to_their_rounding() -> None:
     for dtype, tolerance in ((torch.bfloat16, 0.06), (torch.float16, 0.008), (torch.float64, 1e-6)):
-        plan = Plan(switch=5)
-        replayed, direct = arrived(flow(3.0), plan, plan.operators()[0], 8, dtype, seed=1)
+        plan = low(5)
+        replayed, direct = arrived(flow(3.0), plan, plan.stages[0].candidates(1)[0], 8, dtype, seed=1)
         assert float((replayed - direct).abs().max()) <= tolerance * float(direct.abs().max())
 
 
 @pytest.mark.parametrize("name", ["paper", "matched", "naive"])
 def test_the_presets(name: str) -> None:
     plan = preset(name, 12)
-    operator = plan.operators()[-1]
+    operator = plan.stages[0].candidates(1)[-1]
     replayed, direct = arrived(flow(3.0), plan, operator, 12, torch.float32, seed=3)
     if operator.gain == 1:
         assert torch.equal(replayed, direct)
@@ -92,18 +95,18 @@ def test_the_presets(name: str) -> None:
 
 def test_the_check_fails_on_a_wrong_time() -> None:
     """Keeping the high-resolution times with a pooling operator does not arrive at the matched state."""
-    plan = Plan(switch=5)
+    plan = low(5)
     for case in (FLOWS[0], next(c for c in CASES if c.name == "DPM-Solver++ 2M")):
-        replayed, _ = arrived(case.make(), plan, plan.operators()[0], 8, torch.float32, 1)
+        replayed, _ = arrived(case.make(), plan, plan.stages[0].candidates(1)[0], 8, torch.float32, 1)
         head, *_ = recorded(case.make(), 8, 5, torch.float32, 1)
-        assert distance(replayed, plan.operators()[0](head.state)) > 1e-3
+        assert distance(replayed, plan.stages[0].candidates(1)[0](head.state)) > 1e-3
 
 
 def test_the_check_fails_on_noise_of_another_seed() -> None:
     case = next(c for c in CASES if c.name == "Euler ancestral")
-    plan = Plan(switch=5, operator="strided", time="same")
-    replayed, _ = arrived(case.make(), plan, plan.operators()[0], 8, torch.float32, 1)
-    _, other = arrived(case.make(), plan, plan.operators()[0], 8, torch.float32, 2)
+    plan = low(5, operator="strided", time="same")
+    replayed, _ = arrived(case.make(), plan, plan.stages[0].candidates(1)[0], 8, torch.float32, 1)
+    _, other = arrived(case.make(), plan, plan.stages[0].candidates(1)[0], 8, torch.float32, 2)
     assert distance(replayed, other) > 1e-2
 
 
@@ -111,11 +114,12 @@ def test_a_tail_announces_the_evaluations_it_makes() -> None:
     """The pipeline's list of times is fixed before the first evaluation."""
     scheduler = flow(3.0)
     plan = preset("paper", 12)
-    head, timetable, _, binding = recorded(scheduler, 12, plan.switch, torch.float32, 0)
-    course = Course.of_plan(plan, head, 1.0, binding, timetable)
+    head, timetable, _, binding = recorded(scheduler, 12, plan.head, torch.float32, 0)
+    stage, transport = plan.stages[0], Transport(plan.stages[0].candidates(1)[0], binding.path, 1.0, "same")
+    course = Course.of_stage(Schedules(plan, binding, (transport,)), 0, head, timetable, plan.head)
     loop = TailLoop(course, head, identity((3, 6, 4)), torch.float32)
-    assert loop.evaluations == evaluation_times(plan, binding.path, head.times, 1.0)
-    assert len(loop.evaluations) == 4 + 2 + 7  # candidates, corrections, the other steps
+    assert loop.visits == evaluation_times(stage, 4, head.times[plan.head :])
+    assert loop.evaluated == len(loop.visits) == 4 + 2 + 7  # candidates, corrections, the other steps
 
 
 def test_a_schedule_that_starts_a_rounding_beyond_one() -> None:
@@ -126,8 +130,8 @@ def test_a_schedule_that_starts_a_rounding_beyond_one() -> None:
     assert float(scheduler.sigmas[0]) > 1.0
     for operator, scale in (("mean", 2), ("spectral", 2)):
         for switch in (0, 1):
-            plan = Plan(switch=switch, operator=operator, scale=Fraction(scale))
-            replayed, direct = arrived(flow(shift), plan, plan.operators()[0], 2, torch.float32, seed=1)
+            plan = low(switch, operator=operator, scale=Fraction(scale))
+            replayed, direct = arrived(flow(shift), plan, plan.stages[0].candidates(1)[0], 2, torch.float32, seed=1)
             torch.testing.assert_close(replayed, direct, rtol=2e-5, atol=2e-5)
 
 

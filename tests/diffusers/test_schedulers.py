@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer, UnsupportedError
-from commutant.commutator import Plan, preset
+from commutant.commutator import preset
 from commutant.operators import Translate
 from commutant.tests.support_table import Support
 
+from ..commutator.plans import low
 from .conftest import PROMPT
 from .scheduler_cases import CASES, FLOWS, LEADING, REFUSED, SchedulerCase
 from .test_borrow import same
@@ -106,11 +107,11 @@ def check(support: Support, pipe: Any, case: SchedulerCase, call: dict[str, Any]
             final = plain(pipe, 3, **call)
             # D = 3 lies within a block of every single-step solver; the head's history and noise are replayed.
             with support.cell(TABLE, case.name, "exact replay"):
-                selection = Plan(switch=3, operator="strided", time="same")
+                selection = low(3, operator="strided", time="same")
                 assert torch.equal(latent(pipe, 3, selection, **call), final[..., ::2, ::2])
             if drawing(pipe, case, call):
                 with support.cell(TABLE, case.name, "noise matched"):
-                    assert torch.equal(latent(pipe, 3, selection.replaced(switch=0), **call), final[..., ::2, ::2])
+                    assert torch.equal(latent(pipe, 3, selection.replaced(head=0), **call), final[..., ::2, ::2])
                     assert not torch.equal(latent(pipe, 4, selection, **call), final[..., ::2, ::2])
         with support.cell(TABLE, case.name, "finish bit-identical"):
             image = Previewer(pipe).resume([item], output_type="latent")[0].image
@@ -172,7 +173,7 @@ def test_a_switch_below_the_trained_noise_levels_is_refused(sd: Any) -> None:
             scheduled(sd, next(c for c in CASES if c.name == "Euler, Karras levels")),
             pytest.raises(UnsupportedError, match=r"below the smallest.*switch earlier"),
         ):
-            Previewer(sd).preview(PROMPT, seeds=[3], plan=Plan(switch=7), progress=False, **SIZE)
+            Previewer(sd).preview(PROMPT, seeds=[3], plan=low(7), progress=False, **SIZE)
     finally:
         handle.remove()
     assert len(calls) <= 1  # the schedule is known when the pipeline has made it, before its model is called
@@ -203,7 +204,7 @@ def test_matched_levels_stay_within_the_training(sd: Any) -> None:
 
 def test_a_batch_draws_what_its_images_draw_alone(sd: Any) -> None:
     case = next(c for c in CASES if c.name == "Euler ancestral")
-    plan = Plan(switch=3, operator="spectral")
+    plan = low(3, operator="spectral")
     with scheduled(sd, case):
         call = {**SIZE, "guidance_scale": 3.0, "plan": plan, "progress": False, "output_type": "latent"}
         together = Previewer(sd, head_batch_size=2).preview(PROMPT, seeds=[3, 4], **call)
@@ -236,7 +237,7 @@ def test_the_check_can_fail(sd: Any) -> None:
 
     case = SchedulerCase("DPM-Solver++ 2M", "DPMSolverMultistepScheduler", LEADING)
     call = {**SIZE, "guidance_scale": 3.0}
-    plan = Plan(switch=3, operator="strided", time="same")
+    plan = low(3, operator="strided", time="same")
     with scheduled(sd, case), pointwise(sd), pytest.MonkeyPatch.context() as patch:
         patch.setattr(TailLoop, "replayed", forgetful)
         wrong = latent(sd, 3, plan, **call)
@@ -248,9 +249,9 @@ def test_levels_given_by_the_user(sd: Any) -> None:
     case = next(c for c in CASES if c.name == "Euler")
     call = {"height": 64, "width": 96, "guidance_scale": 3.0, "sigmas": [14.0, 7.0, 4.0, 2.0, 1.0, 0.3, 0.0]}
     with scheduled(sd, case):
-        (item,) = Previewer(sd).preview(PROMPT, seeds=[3], plan=Plan(switch=2), progress=False, **call)
+        (item,) = Previewer(sd).preview(PROMPT, seeds=[3], plan=low(2), progress=False, **call)
         assert len(item.tape.times) == 7
         assert item.cost.full == 12
         assert torch.equal(Previewer(sd).resume([item], output_type="latent")[0].image, plain(sd, 3, **call))
         with pytest.raises(ValueError, match="choose switch below 6"):
-            Previewer(sd).preview(PROMPT, seeds=[3], plan=Plan(switch=6), progress=False, **call)
+            Previewer(sd).preview(PROMPT, seeds=[3], plan=low(6), progress=False, **call)

@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from commutant.adapters.diffusers.schedulers.paths import PREDICTIONS, TablePath
 from commutant.adapters.diffusers.schedulers.registry import SCHEDULERS
-from commutant.commutator import Motion, Plan, RectifiedFlow, Transport, VariancePreserving, head, tail, tail_times
+from commutant.commutator import (
+    Motion,
+    RectifiedFlow,
+    Transport,
+    VariancePreserving,
+    run_head,
+    run_stage,
+    stage_times,
+)
 from commutant.commutator.conversation import Query
 from commutant.operators import BlockMean, Translate
+
+from ..commutator.plans import low
 
 PATHS = st.builds(TablePath, st.sampled_from(PREDICTIONS), st.booleans())
 LEVELS = st.floats(0.02, 200)
@@ -70,17 +80,18 @@ def test_runs_that_begin_below_pure_noise_can_be_moved() -> None:
 
 
 def test_a_tail_follows_the_times_it_is_given() -> None:
-    plan, path, times = Plan(switch=1), TablePath(), (8.0, 4.0, 2.0, 1.0, 0.0)
+    plan, path, times = low(1), TablePath(), (8.0, 4.0, 2.0, 1.0, 0.0)
     noise, answer = arrays()
-    conversation = head(plan, path, times, Query(noise, times[0]))
+    conversation = run_head(path, times, Query(noise, times[0]), 1)
     next(conversation)
     conversation.send(answer)
     with pytest.raises(StopIteration) as done:
         conversation.send(Query(noise, times[1]))
     recorded = done.value.value
-    usual = tail_times(Transport(BlockMean(2), path, 0.5), times, 1, None)
-    assert next(tail(plan, path, recorded)).t == usual[0]
-    assert next(tail(plan, path, recorded, [3.0, 1.0, 0.0])).t == 3.0
+    usual = stage_times(Transport(BlockMean(2), path, 0.5), times, 1, None)
+    stage, operators = plan.stages[0], plan.stages[0].candidates(1)
+    assert next(run_stage(stage, operators, path, recorded, usual)).t == usual[0]
+    assert next(run_stage(stage, operators, path, recorded, [3.0, 1.0, 0.0])).t == 3.0
 
 
 def test_every_scheduler_named_exists() -> None:

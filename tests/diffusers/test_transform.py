@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer, UnsupportedError
-from commutant.commutator import Guidance, TapeError
+from commutant.commutator import Guidance, Plan, Stage, TapeError
 from commutant.operators import BlockMean, Translate
 
 from .conftest import PROMPT, Case
@@ -65,9 +65,8 @@ def test_a_batch_moves_as_its_members(flux: Case) -> None:
 
 
 def test_a_coarse_head_is_computed_afresh(flux: Case) -> None:
-    from commutant.commutator import Plan
 
-    previewer, sheet = made(flux, plan=Plan(switch=1, head_steps=3))
+    previewer, sheet = made(flux, plan=Plan(0, (Stage(1, 1), Stage(2, 2))))
     assert sheet[0].tape.recorded == 0
     (final,) = previewer.moved([sheet[0]], Translate(0, 0), at=2, guidance=None, output_type="latent")
     torch.testing.assert_close(final.image, flux.plain([3], output_type="latent")[0], rtol=2e-4, atol=2e-4)
@@ -94,7 +93,7 @@ REFUSED = [
     (Translate(800, 0), {}, UnsupportedError, "more than 0 and 800"),
     (Translate(8, 0), {"at": 6}, ValueError, "must lie in 0..5"),
     (Translate(8, 0), {"at": -1}, ValueError, "must lie in 0..5"),
-    (Translate(8, 0), {"guidance": Guidance("anchor", 1, 1.0, reference="head")}, ValueError, "reference='switch'"),
+    (Translate(8, 0), {"guidance": Guidance("anchor", 1, 1.0, reference="last")}, ValueError, "reference='switch'"),
 ]
 
 

@@ -11,9 +11,10 @@ from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from commutant.adapters.diffusers import PipelineField, Previewer, UnsupportedError
 from commutant.adapters.diffusers.schedulers.paths import TablePath
-from commutant.commutator import Plan, commutator
+from commutant.commutator import commutator
 from commutant.operators import StridedSelection, Translate
 
+from ..commutator.plans import low
 from .conftest import PROMPT
 from .scheduler_cases import LEADING
 from .tiny_unet import tiny_sd, tiny_sdxl
@@ -107,7 +108,7 @@ def test_batches_callbacks_and_moves_of_sdxl(sdxl: Any) -> None:
         return values
 
     call = CALL | {"negative_prompt": "not", "callback_on_step_end": callback}
-    plan = Plan(switch=3, operator="mean")
+    plan = low(3, operator="mean")
     sheet = Previewer(sdxl).preview(PROMPT, seeds=[1, 2], plan=plan, progress=False, **call)
     assert seen == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7]
     moved = Previewer(sdxl).moved(sheet, Translate(16, 0), batch_size=2, output_type="latent")

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ....commutator import Guidance, Motion, Path, Plan, Transport
+from ....commutator import Motion, Path, Stay, Transports
 from ....commutator.steps import require_switch
 from ..errors import UnsupportedError
 
-Move = Transport | Motion
+Move = Transports | Motion
 FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler", "DDIMScheduler")
 
 
@@ -95,21 +95,6 @@ class Binding(ABC):
         """Evaluations of a run of `steps` steps. The last step needs but one: it ends without noise."""
         return self.evaluation(steps - 1) + 1
 
-    def in_evaluations(self, plan: Plan) -> Plan:
-        """The same plan with its counts in evaluations instead of steps."""
-        if self.evaluation(1) == 1 and self.evaluation(2) == 2:
-            return plan
-        head = None if plan.head_steps is None else self.evaluations(plan.head_steps)
-        changes = {"switch": self.evaluation(plan.switch), "head_steps": head, "guidance": self.guided(plan.guidance)}
-        return plan.replaced(name=plan.name, **changes)
-
-    def guided(self, guidance: Guidance | None) -> Guidance | None:
-        """Guidance with its steps counted in evaluations."""
-        if guidance is None or self.evaluations_per_step == 1:
-            return guidance
-        steps = guidance.steps * self.evaluations_per_step
-        return Guidance(guidance.kind, steps, guidance.weight, guidance.decay, guidance.reference)
-
     @abstractmethod
     def read(self, scheduler: Any) -> Timetable:
         """The schedule that `set_timesteps` has just made."""
@@ -120,6 +105,19 @@ class Binding(ABC):
 
         Raises UnsupportedError where the scheduler or the range of the model does not allow it.
         """
+
+    def coarser(self, high: Timetable, switch: int, steps: int | None) -> Timetable:
+        """The run up to step `switch` and then in `steps` steps, evenly spaced in index, at the same resolution.
+
+        Raises UnsupportedError where the solver cannot go on from its history on such a schedule.
+        """
+        course = self.carried(high, Transports((Stay(),)), switch, steps)
+        if not course.replayed:
+            raise UnsupportedError(
+                f"{self.name} begins anew where the spacing of its steps changes: use a plan of one stage, or "
+                "DPMSolverMultistepScheduler"
+            )
+        return Timetable(course.times, course.ticks, high.steps)
 
     def same(self, high: Timetable, switch: int) -> Continuation:
         """The recorded schedule itself, continued at the evaluation `switch`."""
@@ -187,7 +185,7 @@ class Binding(ABC):
         Raises UnsupportedError where the first lies below already.
         """
         times = list(times)
-        if self.levels is None or move.moved(times[0]) == times[0]:
+        if self.levels is None or move.time_of(times[0]) == times[0]:
             return times
         return drawn_together(times, float(self.levels[0]), self.name)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from ....commutator import tail_times
+from ....commutator import stage_times
 from . import clock
 from .binding import Binding, Continuation, Move, Timetable
 
@@ -19,8 +19,8 @@ class NoiseLevels(Binding):
 
     def carried(self, high: Timetable, move: Move, switch: int, tail: int | None) -> Continuation:
         steps = self._steps(high.times)
-        rest = self.in_range(tail_times(move, steps, switch, tail), move)  # type: ignore[arg-type]
-        levels = [*(move.moved(t) for t in steps[:switch]), *rest]
+        rest = self.in_range(stage_times(move, steps, switch, tail), move)  # type: ignore[arg-type]
+        levels = [*(move.time_of(t) for t in steps[:switch]), *rest]
         times, at = tuple(self._evaluations(levels)), self.evaluation(switch)
         known = dict(zip(high.times, high.timesteps.tolist()))
         timesteps = self.timesteps(times[at:-1], known, high.timesteps.dtype)

@@ -40,8 +40,8 @@ class Table(Binding):
         require_switch([*steps, 0.0], switch)
         rest = self._tail_ticks(steps[switch:], tail)
         fresh = tail is not None and tail != len(steps) - switch and not self._joins(switch)
-        table = np.array([move.moved(float(s)) for s in self.table])
-        lowered = self.in_range([*(float(table[t]) for t in rest), move.moved(self.end)], move)
+        table = np.array([move.time_of(float(s)) for s in self.table])
+        lowered = self.in_range([*(float(table[t]) for t in rest), move.time_of(self.end)], move)
         table[rest] = lowered[:-1]
         over = self._beyond(rest)
         if over >= 0:
