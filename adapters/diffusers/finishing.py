@@ -34,8 +34,9 @@ def check_tape(preview: Preview, model: str, denoiser: Any) -> None:
         raise TapeError(f"the tape holds {tape.recorded} outputs for a switch at step {header['switch']}")
     if header["model"] != model:
         raise TapeError(
-            "the tape was recorded with another model (weights, configuration, dtype or kind of device differ); "
-            "load the model that made the sheet"
+            "the tape was recorded with another model, or with other settings of it (weights, adapters and their "
+            "scales, FreeU, attention processors, configuration, hooks, training mode, dtype or kind of device); load "
+            "the model that made the sheet and set it up as it was"
         )
     cache = described(denoiser)
     if header.get("cache") != cache:

@@ -51,7 +51,7 @@ class Previewer:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the pipeline's weights, configuration, dtype and device kind."""
+        """Identifies the pipeline and all settings that change what it computes; see fingerprint.py."""
         return fingerprint(self.pipe)
 
     def preview(self, prompt: Any = None, **arguments: Any) -> Sheet:
