@@ -3,5 +3,9 @@
 from ..errors import UnsupportedError as UnsupportedError
 
 
+class BusyError(RuntimeError):
+    """The pipeline is in the middle of a run: the message says whose, and what to do."""
+
+
 class InterruptedByUser(Exception):
     """The user's callback set `pipe._interrupt`; carries nothing, the sheet keeps what was ready."""

@@ -69,7 +69,7 @@ def _configuration(config: Any) -> str:
 
 def _settings(holder: Any) -> dict[str, Any]:
     """The plain attributes of a module or a guider, its processor and functions put over its own."""
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in vars(holder).items():
         if (key[0] == "_" and key not in STATE) or key in HARMLESS or "cache" in key:
             continue
@@ -92,7 +92,8 @@ def _hooks(module: torch.nn.Module) -> Iterator[Any]:
     A hook's function can be told by its name only.
     """
     for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-        yield _plain(hook)
+        if not str(getattr(hook, "__module__", "")).startswith("transformers."):  # put there by its first run
+            yield _plain(hook)
     registry, accelerate = getattr(module, "_diffusers_hook", None), getattr(module, "_hf_hook", None)
     hooks = list(registry.hooks.values()) if registry is not None else []
     hooks += list(getattr(accelerate, "hooks", [] if accelerate is None else [accelerate]))

@@ -18,7 +18,7 @@ from commutant.commutator import Plan, TapeError
 
 from . import tiny_images
 from .conftest import PROMPT
-from .tiny import tiny_flux
+from .tiny import tiny_flux, tiny_sd3
 from .tiny_unet import SCHEDULE, tiny_sd, tiny_sdxl
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -216,7 +216,7 @@ KEPT: dict[str, tuple[Callable[[], Any], Change, Change]] = {
             onload_device=torch.device("cpu"), offload_type="block_level", num_blocks_per_group=1
         ),
     ),
-    "a plain run": (tiny_sd, nothing, lambda p: p(PROMPT, output_type="latent", **CALL)),
+    "a first run": (tiny_sd3, nothing, lambda p: p(PROMPT, output_type="latent", **CALL)),
     "FreeU on and off": (
         tiny_sd,
         nothing,
