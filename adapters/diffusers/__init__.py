@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import BusyError, UnsupportedError
+    from .errors import BusyError, NonFiniteError, UnsupportedError
     from .field import PipelineField
     from .previewer import Previewer
 
-__all__ = ["BusyError", "PipelineField", "Previewer", "UnsupportedError"]
+__all__ = ["BusyError", "NonFiniteError", "PipelineField", "Previewer", "UnsupportedError"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> Any:
         from .field import PipelineField
 
         return PipelineField
-    if name in ("BusyError", "UnsupportedError"):
+    if name in ("BusyError", "NonFiniteError", "UnsupportedError"):
         from . import errors
 
         return getattr(errors, name)

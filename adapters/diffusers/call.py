@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .borrow import borrowed, memoised
+from .errors import require_finite
 from .families import denoisers
 from .loops import Loop, Stop
 from .noise import DrawnNoise
@@ -58,6 +59,7 @@ def run(
 def _stand_in(scheduler: Any, loop: Loop) -> None:
     """Patch the instance only; `borrowed` takes it back."""
     set_timesteps, step, owned = scheduler.set_timesteps, scheduler.step, owner(type(scheduler).__name__)
+    answers = 0
     if loop.unit_noise:
         # A property of the class in schedulers whose first state is scaled: only a class can stand in for it.
         scheduler.__class__ = type(type(scheduler).__name__, (type(scheduler),), {"init_noise_sigma": 1.0})
@@ -70,7 +72,11 @@ def _stand_in(scheduler: Any, loop: Loop) -> None:
 
     @wraps(step)
     def patched_step(model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal answers
         owned()
+        answers += 1
+        if not loop.gate.skip:  # the guided answer, evaluated just now
+            require_finite(model_output, f"evaluation {answers} of this run (timestep {float(timestep):g})")
         return_dict = kwargs.pop("return_dict", True)
 
         def real(output: Any, t: Any, state: Any) -> Any:

@@ -22,7 +22,6 @@ from .request import Request, check_size, checked
 from .schedulers import binding_of
 from .transforming import Move, check_draws, move_batch
 
-
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
