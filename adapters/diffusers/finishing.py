@@ -78,11 +78,11 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
 
 
 def remembered(previews: Sequence[Preview]) -> dict[str, Any]:
-    """What a `FinishLoop` needs to know of the transformer's cache. One preview only where there is one."""
-    tape = previews[0].tape
+    """What a `FinishLoop` needs to know of the head and of a cache: one preview only where there is one."""
+    tape, coarse = previews[0].tape, previews[0].plan.head_steps is not None
     if tape.header.get("cache") is None:
-        return {}
-    return {"cache": previews[0].cache, "afresh": previews[0].cache is None}
+        return {"coarse": coarse}
+    return {"coarse": coarse, "cache": previews[0].cache, "afresh": previews[0].cache is None}
 
 
 def prompt_hash(call: Mapping[str, Any]) -> str:
