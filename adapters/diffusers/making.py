@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,7 +125,8 @@ class Maker:
             call["num_inference_steps"] = self.plan.head_steps
         elif self.known is not None:
             outputs, noise, _, _ = tapes_as_batch([self.known[i].tape for i in indices])
-            known = outputs[: self.plan.high_evaluations], noise
+            if outputs:  # those of a coarse head are not there, and its noise has a scale of its own
+                known = outputs[: self.plan.high_evaluations], noise
         loop = HeadLoop(self.plan, binding, gain, known)
         call |= for_head(self.request.call)
         run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
@@ -264,10 +266,16 @@ def probed_layout(
     if (height, width) != (call["height"], call["width"]):
         raise UnsupportedError(
             f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked "
-            "for; give a size that it keeps, or switch its resizing off (use_resolution_binning=False, "
-            "max_area=height*width)"
+            f"for; give a size that it keeps{_unresized(pipe)}"
         )
     return layout
+
+
+def _unresized(pipe: Any) -> str:
+    """How the pipeline's resizing is switched off, where it can be."""
+    ways = {"use_resolution_binning": "use_resolution_binning=False", "max_area": "max_area=height*width"}
+    found = [way for name, way in ways.items() if name in inspect.signature(type(pipe).__call__).parameters]
+    return f", or switch its resizing off ({', '.join(found)})" if found else ""
 
 
 def _by_switch(heads: Sequence[_Head]) -> list[list[_Head]]:

@@ -53,7 +53,7 @@ def test_answers_that_are_no_numbers_are_refused_at_once(after):
         asked.append(float(sigma[0]))
         return wavy(x, sigma) * (float("nan") if len(asked) == after + 1 else 1.0)
 
-    with random_state_kept(), pytest.raises(NonFiniteError, match="sigma .*float16 overflow"):
+    with random_state_kept(), pytest.raises(NonFiniteError, match=r"sigma .*float16 overflow"):
         preview(SAMPLERS["sample_euler"], broken, latent(), sigmas(), PLAN, disable=True)
     assert len(asked) == after + 1
 
