@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import UnsupportedError
+    from .errors import BusyError, NonFiniteError, UnsupportedError
     from .field import PipelineField
     from .previewer import Previewer
 
-__all__ = ["PipelineField", "Previewer", "UnsupportedError"]
+__all__ = ["BusyError", "NonFiniteError", "PipelineField", "Previewer", "UnsupportedError"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,8 +19,8 @@ def __getattr__(name: str) -> Any:
         from .field import PipelineField
 
         return PipelineField
-    if name == "UnsupportedError":
-        from .errors import UnsupportedError
+    if name in ("BusyError", "NonFiniteError", "UnsupportedError"):
+        from . import errors
 
-        return UnsupportedError
+        return getattr(errors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from .borrow import borrowed, memoised
+from .errors import require_finite
 from .families import denoisers
 from .loops import Loop, Stop
 from .noise import DrawnNoise
+from .owning import guarded, held, owner
 
 
 def run(
@@ -31,10 +33,12 @@ def run(
     pipelines encode control images so) always draws the same, so that a finish repeats what its head did.
 
     Returns (what the pipeline returned, or None where the loop stopped it; the noise draw if `noise` replaced it).
-    Whatever the pipeline or a user's callback raises passes through.
+    Whatever the pipeline or a user's callback raises passes through. Other threads wait (see owning.py).
+
+    Raises BusyError for a call from inside another one.
     """
     models = denoisers(pipe, denoiser)
-    with borrowed(pipe, attributes or {}), loop.caches.on(models[0]), ExitStack() as stack:
+    with held(pipe), guarded(pipe), borrowed(pipe, attributes or {}), loop.caches.on(models[0]), ExitStack() as stack:
         for model in models:
             stack.enter_context(loop.gate.on(model))
         if getattr(pipe, "controlnet", None) is not None:
@@ -54,18 +58,25 @@ def run(
 
 def _stand_in(scheduler: Any, loop: Loop) -> None:
     """Patch the instance only; `borrowed` takes it back."""
-    set_timesteps, step = scheduler.set_timesteps, scheduler.step
+    set_timesteps, step, owned = scheduler.set_timesteps, scheduler.step, owner(type(scheduler).__name__)
+    answers = 0
     if loop.unit_noise:
         # A property of the class in schedulers whose first state is scaled: only a class can stand in for it.
         scheduler.__class__ = type(type(scheduler).__name__, (type(scheduler),), {"init_noise_sigma": 1.0})
 
     @wraps(set_timesteps)  # pipelines inspect its signature
     def patched_set_timesteps(*args: Any, **kwargs: Any) -> None:
+        owned()
         set_timesteps(*args, **kwargs)
         loop.scheduled(scheduler)
 
     @wraps(step)
     def patched_step(model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal answers
+        owned()
+        answers += 1
+        if not loop.gate.skip:  # the guided answer, evaluated just now
+            require_finite(model_output, f"evaluation {answers} of this run (timestep {float(timestep):g})")
         return_dict = kwargs.pop("return_dict", True)
 
         def real(output: Any, t: Any, state: Any) -> Any:

@@ -18,7 +18,7 @@ def for_head(call: Mapping[str, Any]) -> dict[str, Any]:
         return {}
 
     def callback(pipe: Any, step: int, timestep: Any, values: Mapping[str, Any]) -> Any:
-        return _only_state(user(pipe, step, timestep, values), values)
+        return _watched(user, pipe, step, timestep, values)
 
     return {"callback_on_step_end": callback}
 
@@ -32,16 +32,42 @@ def for_tail(call: Mapping[str, Any], loop: TailLoop, switch: int) -> dict[str, 
     def callback(pipe: Any, step: int, timestep: Any, values: Mapping[str, Any]) -> Any:
         if not loop.advanced:
             return {}
-        return _only_state(user(pipe, switch + loop.steps - 1, timestep, values), values)
+        return _watched(user, pipe, switch + loop.steps - 1, timestep, values)
 
     return {"callback_on_step_end": callback}
 
 
-def _only_state(returned: Any, given: Mapping[str, Any]) -> Any:
-    for key, value in (returned or {}).items():
-        if key != STATE and value is not given.get(key):
+def _watched(user: Any, pipe: Any, step: int, timestep: Any, values: Any) -> Any:
+    """What the user's callback returns; UnsupportedError where it changed more than the state, in whatever way.
+
+    By another entry in what it returns, by one put into the given mapping, by writing into a tensor of it, or by a
+    setting of the call on the pipeline (`_guidance_scale`).
+    """
+    given = {k: (v, _writes(v)) for k, v in values.items()}
+    settings = _settings(pipe)
+    returned = user(pipe, step, timestep, values)
+    for key, value in {**values, **(returned or {})}.items():
+        before, writes = given.get(key, (None, 0))
+        if key != STATE and (value is not before or _writes(value) != writes):
             raise UnsupportedError(
                 f"callback_on_step_end changed {key!r}: in a preview a callback may change {STATE!r} only, because "
                 "the low-resolution tail is a call of its own"
             )
+    changed = [k for k, v in _settings(pipe).items() if k not in settings or v != settings[k]]
+    if changed:
+        raise UnsupportedError(
+            f"callback_on_step_end changed pipe.{changed[0]}: the low-resolution tail is a call of its own, with the "
+            "settings that it is given"
+        )
     return returned
+
+
+def _writes(value: Any) -> int:
+    """How often a tensor was written into in place; not counted under torch.inference_mode."""
+    return 0 if not hasattr(value, "is_inference") or value.is_inference() else int(value._version)
+
+
+def _settings(pipe: Any) -> dict[str, Any]:
+    """The plain settings of the running call. `_interrupt` ends it, which is a callback's right."""
+    plain = (bool, int, float, str, type(None))
+    return {k: v for k, v in vars(pipe).items() if k[0] == "_" and k != "_interrupt" and isinstance(v, plain)}

@@ -39,6 +39,7 @@ class Family:
         refused: call arguments that a preview cannot honour, each with the reason, unless they have their defaults.
         video: whether a call makes frames. low: what a call at another size than the user's needs; see quirks.py.
         fault: why a pipeline in its present state cannot be driven, or None.
+        sides_together: whether the pipeline ignores a height that comes without a width, and the other way round.
     """
 
     pipeline: str
@@ -52,6 +53,7 @@ class Family:
     video: bool = False
     low: quirks.Low = quirks.nothing
     fault: Callable[[Any], str | None] = quirks.none
+    sides_together: bool = False
 
     def cell_size(self, pipe: Any) -> int:
         """Pixels along the side of a latent cell."""
@@ -72,6 +74,9 @@ ADAPTER = {
     "ip_adapter_image": "only text to image is supported",
     "ip_adapter_image_embeds": "only text to image is supported",
 }
+KANDINSKY = {
+    f"{sign}prompt_{name}": KEEP for sign in ("", "negative_") for name in ("embeds_qwen", "embeds_clip", "cu_seqlens")
+}
 
 FAMILIES = {
     f.pipeline: f
@@ -87,7 +92,7 @@ FAMILIES = {
             packing=None,
             refused={"skip_guidance_layers": f"skip-layer guidance: {STEP_NUMBERS}"},
         ),
-        Family("StableDiffusionPipeline", "unet", packing=None, refused=ADAPTER),
+        Family("StableDiffusionPipeline", "unet", packing=None, refused=ADAPTER, sides_together=True),
         Family(
             "StableDiffusionXLPipeline",
             "unet",
@@ -124,9 +129,11 @@ FAMILIES = {
             packing=2,
             noise=NoiseForm(channels_last=True),
             low=quirks.one_resolution,
+            refused=KANDINSKY,
         ),
         Family(
             "Kandinsky5T2VPipeline",
+            refused=KANDINSKY,
             cell=SPATIAL,
             packing=2,
             unit=16,

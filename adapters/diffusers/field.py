@@ -11,6 +11,7 @@ from .call import run
 from .layout import Layout
 from .loops import Loop, Step, Stop
 from .making import probed_layout
+from .owning import held
 from .request import checked
 from .schedulers import MINIMUM_STEPS, Binding, binding_of
 
@@ -28,10 +29,11 @@ class PipelineField:
 
     def __init__(self, pipe: Any, prompt: str, **call: Any) -> None:
         self.pipe = pipe
-        self.binding = binding_of(pipe.scheduler)
-        self.path = self.binding.path
         rest = {k: v for k, v in call.items() if k not in ("num_inference_steps", "sigmas", "output_type")}
-        self._request = checked(pipe, prompt, [0], None, Fraction(1), rest)
+        with held(pipe):
+            self.binding = binding_of(pipe.scheduler)
+            self._request = checked(pipe, prompt, [0], None, Fraction(1), rest)
+        self.path = self.binding.path
         self._layouts: dict[tuple[int, int], Layout] = {}
         self._memo: dict[Any, Any] = {}
 

@@ -34,8 +34,9 @@ def check_tape(preview: Preview, model: str, denoiser: Any) -> None:
         raise TapeError(f"the tape holds {tape.recorded} outputs for a switch at step {header['switch']}")
     if header["model"] != model:
         raise TapeError(
-            "the tape was recorded with another model (weights, configuration, dtype or kind of device differ); "
-            "load the model that made the sheet"
+            "the tape was recorded with another model, or with other settings of it (weights, adapters and their "
+            "scales, FreeU, attention processors, configuration, hooks, training mode, dtype or kind of device); load "
+            "the model that made the sheet and set it up as it was"
         )
     cache = described(denoiser)
     if header.get("cache") != cache:
@@ -77,11 +78,11 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
 
 
 def remembered(previews: Sequence[Preview]) -> dict[str, Any]:
-    """What a `FinishLoop` needs to know of the transformer's cache. One preview only where there is one."""
-    tape = previews[0].tape
+    """What a `FinishLoop` needs to know of the head and of a cache: one preview only where there is one."""
+    tape, coarse = previews[0].tape, previews[0].plan.own_schedule
     if tape.header.get("cache") is None:
-        return {}
-    return {"cache": previews[0].cache, "afresh": previews[0].cache is None}
+        return {"coarse": coarse}
+    return {"coarse": coarse, "cache": previews[0].cache, "afresh": previews[0].cache is None}
 
 
 def prompt_hash(call: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .owning import owner
 from .placeholder import placeholder, rows
 
 SLOT = "_compiled_call_impl"
@@ -32,8 +33,10 @@ class Gate:
         before = vars(module).get(SLOT, _ABSENT)
         compiled = getattr(module, SLOT, None)
         proceed = compiled if compiled is not None else module._call_impl
+        owned = owner(type(module).__name__)
 
         def gate(*args: Any, **kwargs: Any) -> Any:
+            owned()
             hidden = kwargs["hidden_states"] if "hidden_states" in kwargs else args[0]
             if self.skip:
                 return placeholder(hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -138,7 +139,8 @@ class Maker:
             call["num_inference_steps"] = self.plan.steps
         elif self.known is not None:
             outputs, noise, _, _ = tapes_as_batch([self.known[i].tape for i in indices])
-            known = outputs, noise
+            if outputs:  # those of a schedule of its own are not there, and its noise has a scale of its own
+                known = outputs, noise
         loop = HeadLoop(self.plan, binding, schedules.check, known)
         call |= for_head(self.request.call)
         run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
@@ -316,10 +318,16 @@ def probed_layout(
     if (height, width) != (call["height"], call["width"]):
         raise UnsupportedError(
             f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked "
-            "for; give a size that it keeps, or switch its resizing off (use_resolution_binning=False, "
-            "max_area=height*width)"
+            f"for; give a size that it keeps{_unresized(pipe)}"
         )
     return layout
+
+
+def _unresized(pipe: Any) -> str:
+    """How the pipeline's resizing is switched off, where it can be."""
+    ways = {"use_resolution_binning": "use_resolution_binning=False", "max_area": "max_area=height*width"}
+    found = [way for name, way in ways.items() if name in inspect.signature(type(pipe).__call__).parameters]
+    return f", or switch its resizing off ({', '.join(found)})" if found else ""
 
 
 def _by_switch(runs: Sequence[_Run]) -> list[list[_Run]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from ...commutator import DEFAULT_PRESET, Guidance, Plan, preset
 from ...operators import LinearOperator
@@ -16,9 +17,23 @@ from .fingerprint import fingerprint
 from .finishing import check_tape, finish_batch
 from .layout import Layout
 from .making import Maker, probed_layout, size_of
+from .owning import held
 from .request import Request, check_size, checked
 from .schedulers import binding_of
 from .transforming import Move, check_draws, move_batch
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _holding(method: Method) -> Method:
+    """`method`, no other thread on its pipeline meanwhile."""
+
+    @wraps(method)
+    def alone(self: Previewer, *args: Any, **kwargs: Any) -> Any:
+        with held(self.pipe):
+            return method(self, *args, **kwargs)
+
+    return cast(Method, alone)
 
 
 class Previewer:
@@ -32,6 +47,9 @@ class Previewer:
             call of that batch computed for the head, continued; against the single-seed call it differs by rounding.
         cache_bytes: host memory that one sheet may use for what a transformer's cache (`enable_cache`) remembered at
             the switch. A preview beyond it is finished from the start, as is one whose tape was read from a file.
+
+    Threads may share a pipeline: one waits while another makes something (a generator of `stream` lets others in
+    between two previews). A plain call of it from another thread meanwhile is refused there, with a BusyError.
 
     Raises:
         UnsupportedError: pipeline or scheduler that previews cannot drive.
@@ -51,12 +69,13 @@ class Previewer:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies the pipeline's weights, configuration, dtype and device kind."""
-        return fingerprint(self.pipe)
+        """Identifies the pipeline and all settings that change what it computes; see fingerprint.py."""
+        with held(self.pipe):
+            return fingerprint(self.pipe)
 
     def preview(self, prompt: Any = None, **arguments: Any) -> Sheet:
         """All previews of a request. Arguments as for `stream`; returns a `Sheet`."""
-        *_, sheet = self._sheets(prompt, **arguments)  # the same sheet each time, the last time whole
+        *_, sheet = self._held(self._sheets(prompt, **arguments))  # the same sheet each time, the last time whole
         return sheet
 
     def stream(self, prompt: Any = None, **arguments: Any) -> Iterator[Preview]:
@@ -75,9 +94,18 @@ class Previewer:
             UnsupportedError: before any model evaluation, with the reason and the nearest valid choice.
         """
         shown = 0
-        for sheet in self._sheets(prompt, **arguments):
+        for sheet in self._held(self._sheets(prompt, **arguments)):
             yield from sheet.previews[shown:]
             shown = len(sheet)
+
+    def _held(self, sheets: Iterator[Sheet]) -> Iterator[Sheet]:
+        """The same, the pipeline held while the next one is made."""
+        while True:
+            with held(self.pipe):
+                sheet = next(sheets, None)
+            if sheet is None:
+                return
+            yield sheet
 
     def _sheets(
         self,
@@ -99,6 +127,7 @@ class Previewer:
         _check_plan(the_plan, request, self.pipe)
         yield from self._made(request, the_plan, progress)
 
+    @_holding
     def again(self, previews: Sequence[Preview], plan: Plan | str, *, progress: bool = False) -> Sheet:
         """Previews of the same images by another plan. What their tapes hold is not evaluated again.
 
@@ -154,6 +183,7 @@ class Previewer:
             return self.resume([previews])[0].image
         return [final.image for final in self.resume(previews, batch_size=batch_size, progress=progress)]
 
+    @_holding
     def resume(
         self,
         previews: Sequence[Preview],
@@ -194,6 +224,7 @@ class Previewer:
         finals = self.moved(items, operator, at=at, guidance=guidance, seed=seed, output_type=output_type)
         return finals[0].image if isinstance(previews, Preview) else [final.image for final in finals]
 
+    @_holding
     def moved(
         self,
         previews: Sequence[Preview],

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import index
 from typing import Any
 
 import torch
@@ -144,13 +145,17 @@ def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction,
             )
         if key not in parameters:
             raise TypeError(f"{type(pipe).__name__} takes no argument {key!r}")
+        if key == "control_image" and any(isinstance(v, torch.Tensor) for v in _listed(value)):
+            raise UnsupportedError(
+                f"{type(pipe).__name__} takes a tensor as control_image as it is, at one resolution; give a PIL image"
+            )
         if key in family.refused and value is not None and not _default(value, parameters[key].default):
             raise UnsupportedError(f"{key}= is not supported by previews: {family.refused[key]}; leave it out")
     _plain_callback(call.get("callback_on_step_end"))
 
     states, names, device = _generators(seeds, generator)
     prompts = _prompts(prompt, call, len(states))
-    height, width = (int(call.get(side) or _side(pipe, family, parameters[side])) for side in ("height", "width"))
+    height, width = _size(pipe, family, call, parameters)
     check_size(family.size_unit(pipe), scale, height, width, type(pipe).__name__)
     steps = call.get("num_inference_steps")
     if call.get("sigmas") is not None:
@@ -161,14 +166,28 @@ def checked(pipe: Any, prompt: Any, seeds: Any, generator: Any, scale: Fraction,
     return Request(family, rest, prompts, names, states, device, height, width, int(steps))
 
 
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
 def _default(value: Any, default: Any) -> bool:
     return isinstance(value, (bool, int, float, str)) and value == default
 
 
-def _side(pipe: Any, family: Family, parameter: inspect.Parameter) -> int:
+def _size(pipe: Any, family: Family, call: Mapping[str, Any], parameters: Mapping[str, Any]) -> tuple[int, int]:
+    """(height, width) that the plain call makes, in pixels."""
+    sides = ("height", "width")
+    given = {side: call[side] if side in call else parameters[side].default for side in sides}
+    if family.sides_together and not all(given.values()):
+        given = dict.fromkeys(sides)  # the pipeline ignores a lone side
+    height, width = (int(given[side] or _side(pipe, family)) for side in sides)
+    return height, width
+
+
+def _side(pipe: Any, family: Family) -> int:
     """Pixels of a side that the call leaves to the pipeline."""
     cells = getattr(pipe, "default_sample_size", None) or getattr(pipe, family.denoiser).config.get("sample_size", 0)
-    side = parameter.default or (cells * family.cell_size(pipe) if isinstance(cells, int) else 0)
+    side = cells * family.cell_size(pipe) if isinstance(cells, int) else 0
     if not side:
         raise ValueError(f"{type(pipe).__name__} does not say which size it makes by itself: give height and width")
     return int(side)
@@ -199,7 +218,7 @@ def _generators(seeds: Any, generator: Any) -> tuple[list[torch.Tensor], list[in
     if (seeds is None) == (generator is None):
         raise ValueError("give either seeds (whole numbers) or generator (one torch.Generator per image)")
     if seeds is not None:
-        numbers = [seeds] if isinstance(seeds, int) else [int(s) for s in seeds]
+        numbers = _whole(seeds)
         if not numbers:
             raise ValueError("seeds is empty: there is nothing to preview")
         # CPU generators draw the same noise wherever the model runs, which is what diffusers' own guide recommends.
@@ -211,6 +230,19 @@ def _generators(seeds: Any, generator: Any) -> tuple[list[torch.Tensor], list[in
     if len(devices) != 1:
         raise UnsupportedError(f"generators on several kinds of device ({sorted(devices)}); use one kind")
     return [g.get_state() for g in given], [None] * len(given), devices.pop()
+
+
+def _whole(seeds: Any) -> list[int]:
+    """The seeds as numbers that a torch.Generator takes. TypeError for what is no whole number, ValueError outside."""
+    given = [seeds] if hasattr(seeds, "__index__") and not getattr(seeds, "ndim", 0) else list(seeds)
+    numbers = []
+    for seed in given:
+        if not hasattr(seed, "__index__") or isinstance(seed, bool):
+            raise TypeError(f"seeds must be whole numbers, got {seed!r}")
+        if not -(2**63) <= index(seed) < 2**64:
+            raise ValueError(f"seeds must fit 64 bits (-2**63 to 2**64 - 1), got {seed!r}")
+        numbers.append(index(seed))
+    return numbers
 
 
 def _prompts(prompt: Any, call: Mapping[str, Any], count: int) -> list[Any]:

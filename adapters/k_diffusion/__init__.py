@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..errors import UnsupportedError
+    from ..errors import NonFiniteError, UnsupportedError
     from .denoiser import CommutantDenoiser
     from .finishing import finish
     from .halves import Halves
@@ -22,6 +22,7 @@ __all__ = [
     "CommutantDenoiser",
     "Halves",
     "Movement",
+    "NonFiniteError",
     "Preview",
     "UnsupportedError",
     "finish",
@@ -35,6 +36,7 @@ _HOMES = {
     "CommutantDenoiser": ".denoiser",
     "Halves": ".halves",
     "Movement": ".moving",
+    "NonFiniteError": "..errors",
     "Preview": ".previewing",
     "UnsupportedError": "..errors",
     "finish": ".finishing",

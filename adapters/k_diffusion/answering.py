@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ...commutator import Advance, DenoisedPrediction, Enter, Evaluate, Head, Path, Plan, Query, Transport, tail
-from ..errors import UnsupportedError
+from ..errors import UnsupportedError, require_finite
 from .generators import restore
 from .noise import SharedDraws
 from .proxy import Model, Proxy, level
@@ -157,6 +157,7 @@ class LowAnswers(Proxy):
         assert sigma is not None
         denoised = self._model(request.x, torch.full_like(sigma, request.t), *args, **kwargs)
         self.evaluations += 1
+        require_finite(denoised, f"low-resolution evaluation {self.evaluations} (sigma {request.t:g})")
         # A copy: the answer itself goes to the sampler, and the conversation keeps the first one for later.
         output = self._path.output(denoised.clone(), request.x, request.t)
         self._told = request.x, output, denoised

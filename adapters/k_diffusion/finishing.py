@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from ...commutator import Tape, TapeError
+from ..errors import require_finite
 from .calling import Call, Sampler
 from .generators import State, restore, state
-from .proxy import Model, Proxy
+from .proxy import Model, Proxy, level
 from .taping import answer_of, check_header, check_tape, device_of, latent_of, random_states, recorded_sigmas
 
 
@@ -73,7 +74,9 @@ class _Remembering(Proxy):
                     "sampler or a callback that changes the latent"
                 )
         if i >= self._tape.recorded:
-            return self._model(x, sigma, *args, **kwargs)
+            answer = self._model(x, sigma, *args, **kwargs)
+            require_finite(answer, f"call {i} (sigma {level(sigma):g})")
+            return answer
         if i in self._drew:
             restore(self._drew[i], x.device)
         return answer_of(self._tape, i)

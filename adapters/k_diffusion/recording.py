@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from ...commutator import Path, Tape, VarianceExploding
+from ..errors import require_finite
 from .calling import Call, Sampler, checked_latent, checked_sigmas, require_recordable
 from .generators import State, equal, kept, state
-from .proxy import Model, Proxy, Stop
+from .proxy import Model, Proxy, Stop, level
 from .taping import tape_of
 
 
@@ -81,6 +82,7 @@ class HeadRecorder(Proxy):
         if not isinstance(output, torch.Tensor) or output.shape != x.shape:
             shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
             raise TypeError(f"the model must answer {tuple(x.shape)} with the denoised latent, it answered {shape}")
+        require_finite(output, f"call {len(note.outputs)} (sigma {level(sigma):g})")
         left = state(x.device)
         if not equal(found, left):
             note.drew.append(len(note.outputs))

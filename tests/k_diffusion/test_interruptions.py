@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from commutant.adapters.k_diffusion import UnsupportedError, finish, preview, record
+from commutant.adapters.k_diffusion import NonFiniteError, UnsupportedError, finish, preview, record
 from commutant.commutator import Guidance, Plan
 
 from .third_party import sample_in_place
@@ -43,6 +43,25 @@ def test_interrupted_anywhere(after, error):
     plainly = SAMPLERS["sample_euler"](wavy, x, sigmas(), disable=True)
     result = preview(SAMPLERS["sample_euler"], wavy, x, sigmas(), PLAN, disable=True)
     assert torch.equal(finish(SAMPLERS["sample_euler"], wavy, result.tape, disable=True), plainly)
+
+
+@pytest.mark.parametrize("after", range(EVALUATIONS))
+def test_answers_that_are_no_numbers_are_refused_at_once(after):
+    asked = []
+
+    def broken(x, sigma):
+        asked.append(float(sigma[0]))
+        return wavy(x, sigma) * (float("nan") if len(asked) == after + 1 else 1.0)
+
+    with random_state_kept(), pytest.raises(NonFiniteError, match=r"sigma .*float16 overflow"):
+        preview(SAMPLERS["sample_euler"], broken, latent(), sigmas(), PLAN, disable=True)
+    assert len(asked) == after + 1
+
+
+def test_a_finish_refuses_them_too():
+    result = preview(SAMPLERS["sample_euler"], wavy, latent(), sigmas(), PLAN, disable=True)
+    with pytest.raises(NonFiniteError, match="call 4"):
+        finish(SAMPLERS["sample_euler"], lambda x, s: wavy(x, s) / 0, result.tape, disable=True)
 
 
 def test_the_interruption_test_covers_every_evaluation():

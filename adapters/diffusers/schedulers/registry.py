@@ -75,6 +75,7 @@ FLAGS = (
     ("variance_type", "learned", "takes its noise level from the model", "None"),
     ("variance_type", "learned_range", "takes its noise level from the model", "None"),
 )
+OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas")
 WHY = {
     "DPMSolverSDEScheduler": "draws its noise from a Brownian tree of its own, tied to the shape of the state; use "
     "DPMSolverMultistepScheduler.from_config(pipe.scheduler.config, algorithm_type='sde-dpmsolver++')",
@@ -130,6 +131,12 @@ def nearest(scheduler: Any) -> str:
 
 
 def _path(scheduler: Any, entry: Entry, name: str) -> Path:
+    other = [flag for flag in OTHER_LEVELS if scheduler.config.get(flag)]
+    if not entry.flow and scheduler.config.get("use_flow_sigmas") and other:
+        raise UnsupportedError(
+            f"{name} with use_flow_sigmas and {other[0]} takes the latter's noise levels, which are none of a flow; "
+            f"set one of them only: pipe.scheduler = {name}.from_config(pipe.scheduler.config, {other[0]}=False)"
+        )
     flow = entry.flow or bool(scheduler.config.get("use_flow_sigmas"))
     prediction = "flow_prediction" if entry.flow else scheduler.config.prediction_type
     if flow != (prediction == "flow_prediction"):
