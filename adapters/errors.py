@@ -13,6 +13,14 @@ class UnsupportedError(ValueError):
     """Refused by name before any model evaluation: the message gives the reason and the nearest way out."""
 
 
+class BusyError(RuntimeError):
+    """The pipeline is in the middle of a run: the message says whose, and what to do."""
+
+
+class Interrupted(Exception):
+    """A callback stopped the run (`pipe._interrupt`): what was ready is kept, and the same call goes on from there."""
+
+
 def require_finite(answer: Any, what: str) -> None:
     """NonFiniteError unless every entry of the tensor is finite; `what` names the evaluation.
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .errors import BusyError, NonFiniteError, UnsupportedError
+    from ..errors import BusyError, NonFiniteError, UnsupportedError
     from .field import PipelineField
     from .previewer import Previewer
 

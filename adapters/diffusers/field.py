@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 
-from .call import run
-from .layout import Layout
-from .loops import Loop, Step, Stop
-from .making import probed_layout
-from .owning import held
+from .layout import Layout, probed_layout
+from .lock import held
 from .request import checked
+from .run import Loop, Step, Stop, run
 from .schedulers import MINIMUM_STEPS, Binding, binding_of
 
 

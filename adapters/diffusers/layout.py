@@ -6,43 +6,18 @@ A pipeline may pack its latents (Flux: 2 x 2 cells to a token). The probe lets t
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from .errors import UnsupportedError
-
-
-@dataclass(frozen=True)
-class NoiseForm:
-    """How a pipeline arranges the noise that it draws; spatial latents are (batch, ..., channels, height, width).
-
-    Attributes:
-        channels_last: drawn as (batch, frames, height, width, channels), spatial as (batch, channels, frames, ...).
-        patch: drawn as (batch, channels * patch^2, height / patch, width / patch), the position inside a patch fastest.
-    """
-
-    channels_last: bool = False
-    patch: int = 1
-
-    def spatial(self, drawn: torch.Tensor) -> torch.Tensor:
-        """Noise as drawn to spatial latents."""
-        x = drawn.movedim(-1, 1) if self.channels_last else drawn
-        if self.patch == 1:
-            return x
-        b, c, h, w = x.shape
-        p = self.patch
-        return x.reshape(b, c // p**2, p, p, h, w).permute(0, 1, 4, 2, 5, 3).reshape(b, c // p**2, h * p, w * p)
-
-    def drawn(self, spatial: torch.Tensor) -> torch.Tensor:
-        """Spatial latents to noise as the pipeline would have drawn it."""
-        x = spatial
-        if self.patch != 1:
-            b, c, h, w = x.shape
-            p = self.patch
-            x = x.reshape(b, c, h // p, p, w // p, p).permute(0, 1, 3, 5, 2, 4).reshape(b, c * p**2, h // p, w // p)
-        return x.movedim(1, -1) if self.channels_last else x
+from ..errors import UnsupportedError
+from .families import NoiseForm, family_of
+from .head import ProbeLoop
+from .run import run
 
 
 @dataclass(frozen=True)
@@ -98,3 +73,43 @@ class Layout:
 def positions(shape: tuple[int, ...]) -> torch.Tensor:
     """The numbers 0, 1, 2, ... in place of noise; float64 holds every index exactly."""
     return torch.arange(math.prod(shape), dtype=torch.float64).reshape(shape)
+
+
+def size_of(call: Mapping[str, Any]) -> tuple[int, ...]:
+    """What a layout depends on, of a call: height, width, and the number of frames where one is given."""
+    frames = (call["num_frames"],) if "num_frames" in call else ()
+    return (call["height"], call["width"], *frames)
+
+
+def probed_layout(
+    pipe: Any,
+    call: Mapping[str, Any],
+    memo: dict[Any, Any] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> Layout:
+    """How the pipeline arranges the latents of `call` (one image). UnsupportedError where that cannot be told.
+
+    Also where the pipeline makes another size than it is asked for, or more pixels to a cell than its family says:
+    operators would act on a grid that is not the image's.
+    """
+    family, loop, name = family_of(pipe), ProbeLoop(), type(pipe).__name__
+    plain = {**call, "output_type": "latent", "callback_on_step_end": None}
+    _, drawn = run(pipe, family.denoiser, plain, loop, memo=memo, noise=positions, attributes=attributes)
+    if loop.sample is None or drawn is None or drawn.shape is None:
+        raise UnsupportedError(f"{name} draws no noise that previews could follow")
+    layout = Layout.probed(drawn.shape, loop.sample, name, family.noise)
+    cell = family.cell_size(pipe)
+    height, width = (side * cell for side in layout.grid[-2:])
+    if (height, width) != (call["height"], call["width"]):
+        raise UnsupportedError(
+            f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked "
+            f"for; give a size that it keeps{_unresized(pipe)}"
+        )
+    return layout
+
+
+def _unresized(pipe: Any) -> str:
+    """How the pipeline's resizing is switched off, where it can be."""
+    ways = {"use_resolution_binning": "use_resolution_binning=False", "max_area": "max_area=height*width"}
+    found = [way for name, way in ways.items() if name in inspect.signature(type(pipe).__call__).parameters]
+    return f", or switch its resizing off ({', '.join(found)})" if found else ""

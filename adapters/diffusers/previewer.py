@@ -9,18 +9,18 @@ from typing import Any, TypeVar, cast
 
 from ...commutator import DEFAULT_PRESET, Guidance, Plan, preset
 from ...operators import LinearOperator
+from ..errors import Interrupted, UnsupportedError
 from ..sheet import Final, Preview, Sheet
-from .cache_support import cache_config
-from .errors import InterruptedByUser, UnsupportedError
+from .caches import cache_config
 from .families import Family, family_of
 from .fingerprint import fingerprint
-from .finishing import check_tape, finish_batch
-from .layout import Layout
-from .making import Maker, probed_layout, size_of
-from .owning import held
+from .finish import check_tape, finish_batch
+from .layout import Layout, probed_layout, size_of
+from .lock import held
+from .preview import Maker
 from .request import Request, check_size, checked
 from .schedulers import binding_of
-from .transforming import Move, check_draws, move_batch
+from .transform import Move, check_draws, move_batch
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -128,7 +128,7 @@ class Previewer:
         yield from self._made(request, the_plan, progress)
 
     @_holding
-    def again(self, previews: Sequence[Preview], plan: Plan | str, *, progress: bool = False) -> Sheet:
+    def with_plan(self, previews: Sequence[Preview], plan: Plan | str, *, progress: bool = False) -> Sheet:
         """Previews of the same images by another plan. What their tapes hold is not evaluated again.
 
         Args:
@@ -162,7 +162,7 @@ class Previewer:
             for start in range(0, count, self.batch_size):
                 try:
                     made = maker.previews(range(start, min(start + self.batch_size, count)))
-                except InterruptedByUser:
+                except Interrupted:
                     sheet.interrupted = True
                     yield sheet
                     return

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from ..errors import UnsupportedError
 from ..sheet import Preview
-from .errors import UnsupportedError
 from .families import Family, family_of
 from .schedulers import steps_of
 

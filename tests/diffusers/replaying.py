@@ -11,7 +11,7 @@ import torch
 from commutant.adapters.diffusers.layout import Layout
 from commutant.adapters.diffusers.noise import FreshNoise, StepNoise
 from commutant.adapters.diffusers.schedulers import Binding, Timetable, binding_of
-from commutant.adapters.diffusers.tail_loop import Course, Schedules, TailLoop
+from commutant.adapters.diffusers.stage import Course, Schedules, StageLoop
 from commutant.commutator import Plan, Trajectory, Transport
 from commutant.operators import LinearOperator
 
@@ -77,7 +77,7 @@ def arrived(
     low = identity(tuple(operator.out_shape(GRID)))
     fresh = FreshNoise([None if n is None else n.to(head.state.dtype) for n in noises])
     course = Course.of_stage(Schedules(plan, binding, (transport,)), 0, head, timetable, plan.head)
-    loop = TailLoop(course, head, low, dtype, fresh)
+    loop = StageLoop(course, head, low, dtype, fresh)
     scheduler.set_timesteps(steps)
     scheduler.is_scale_input_called = True
     loop.scheduled(scheduler)

@@ -40,7 +40,7 @@ def whole(case: Case, seeds: list[int]) -> tuple[Previewer, list]:
 def test_made_again_is_the_preview_itself(case: Case, name: str) -> None:
     plan = PLANS[name]
     previewer, recorded = whole(case, [3, 4])
-    again = previewer.again(recorded, plan)
+    again = previewer.with_plan(recorded, plan)
     fresh = previewer.preview(PROMPT, seeds=[3, 4], plan=plan, progress=False, **case.call)
     for a, b in zip(again, fresh):
         assert np.array_equal(np.asarray(a.image), np.asarray(b.image))
@@ -48,7 +48,7 @@ def test_made_again_is_the_preview_itself(case: Case, name: str) -> None:
         assert a.cost.low == b.cost.low
         assert a.cost.full == b.cost.full
         assert a.cost.high == b.cost.high - round(plan.recorded_steps * b.cost.full / STEPS)
-    other = previewer.again(recorded[1:], plan)
+    other = previewer.with_plan(recorded[1:], plan)
     assert not np.array_equal(np.asarray(other[0].image), np.asarray(fresh[0].image))  # the comparison can fail
 
 
@@ -75,10 +75,10 @@ def test_an_altered_tape_is_refused(case: Case) -> None:
     previewer, (one, two) = whole(case, [3, 4])
     swapped = dataclasses.replace(one, tape=dataclasses.replace(one.tape, noise=two.tape.noise))
     with pytest.raises(TapeError, match="initial noise"):
-        previewer.again([swapped], "matched")
+        previewer.with_plan([swapped], "matched")
     other = previewer.preview(PROMPT, seeds=[4], plan="direct", progress=False, **(case.call | {"height": 128}))
     with pytest.raises(ValueError, match="one request"):
-        previewer.again([one, other[0]], "matched")
+        previewer.with_plan([one, other[0]], "matched")
 
 
 def test_a_head_ends_when_it_has_settled(flux: Case) -> None:

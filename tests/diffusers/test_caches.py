@@ -21,9 +21,8 @@ from diffusers import (
 from diffusers.hooks import apply_first_block_cache
 
 from commutant.adapters.diffusers import PipelineField, Previewer, UnsupportedError
-from commutant.adapters.diffusers.cache_support import stateful_hooks
-from commutant.adapters.diffusers.caches import ALONE, Caches, phases
-from commutant.adapters.diffusers.loops import HeadLoop
+from commutant.adapters.diffusers.caches import ALONE, Caches, phases, stateful_hooks
+from commutant.adapters.diffusers.head import HeadLoop
 from commutant.adapters.diffusers.schedulers import binding_of
 from commutant.commutator import Guidance, Plan, Stage, Tape, TapeError, preset
 from commutant.operators import Translate

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer, UnsupportedError
-from commutant.adapters.diffusers.schedulers.clock import shift, timesteps
+from commutant.adapters.diffusers.schedulers.noise_levels import shift, timesteps
 from commutant.integrations.commands import preview
 from commutant.integrations.errors import Refusal
 

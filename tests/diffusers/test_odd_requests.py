@@ -64,7 +64,7 @@ def test_a_coarse_head_with_other_noise_is_still_refused() -> None:
     wrong = dataclasses.replace(items[0], tape=dataclasses.replace(items[0].tape, noise=items[1].tape.noise))
     with pytest.raises(TapeError, match="initial noise"):
         previewer.finish(wrong)
-    (again,) = previewer.again(items[:1], low(1))
+    (again,) = previewer.with_plan(items[:1], low(1))
     assert torch.equal(previewer.resume([again], output_type="latent")[0].image, plain(pipe, 2, **CALL))
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commutant.adapters.diffusers.schedulers import binding_of
-from commutant.adapters.diffusers.tail_loop import Course, Schedules, TailLoop
+from commutant.adapters.diffusers.stage import Course, Schedules, StageLoop
 from commutant.commutator import Transport, evaluation_times, preset
 from commutant.operators import StridedSelection
 
@@ -117,7 +117,7 @@ def test_a_tail_announces_the_evaluations_it_makes() -> None:
     head, timetable, _, binding = recorded(scheduler, 12, plan.head, torch.float32, 0)
     stage, transport = plan.stages[0], Transport(plan.stages[0].candidates(1)[0], binding.path, 1.0, "same")
     course = Course.of_stage(Schedules(plan, binding, (transport,)), 0, head, timetable, plan.head)
-    loop = TailLoop(course, head, identity((3, 6, 4)), torch.float32)
+    loop = StageLoop(course, head, identity((3, 6, 4)), torch.float32)
     assert loop.visits == evaluation_times(stage, 4, head.times[plan.head :])
     assert loop.evaluated == len(loop.visits) == 4 + 2 + 7  # candidates, corrections, the other steps
 

@@ -229,9 +229,9 @@ def test_the_presets(sd: Any, kind: str) -> None:
 def test_the_check_can_fail(sd: Any) -> None:
     """Without the head's history, a multistep solver does not arrive where the selection of the final lies."""
     from commutant.adapters.diffusers.schedulers.noise_levels import NoiseLevels
-    from commutant.adapters.diffusers.tail_loop import TailLoop
+    from commutant.adapters.diffusers.stage import StageLoop
 
-    def forgetful(self: TailLoop) -> None:
+    def forgetful(self: StageLoop) -> None:
         NoiseLevels.rewind(self._course.binding, self._scheduler, self._course.schedule, 8)
         self._scheduler._step_index = self._course.schedule.switch
 
@@ -239,7 +239,7 @@ def test_the_check_can_fail(sd: Any) -> None:
     call = {**SIZE, "guidance_scale": 3.0}
     plan = low(3, operator="strided", time="same")
     with scheduled(sd, case), pointwise(sd), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TailLoop, "replayed", forgetful)
+        patch.setattr(StageLoop, "replayed", forgetful)
         wrong = latent(sd, 3, plan, **call)
         assert float((wrong - plain(sd, 3, **call)[..., ::2, ::2]).abs().max()) > 1e-2
 

@@ -9,8 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commutant.adapters.diffusers.schedulers.paths import PREDICTIONS, TablePath
-from commutant.adapters.diffusers.schedulers.registry import SCHEDULERS
+from commutant.adapters.diffusers.schedulers.registry import PREDICTIONS, SCHEDULERS, TablePath
 from commutant.commutator import (
     Motion,
     RectifiedFlow,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import BusyError, Previewer
-from commutant.adapters.diffusers.gate import SLOT
+from commutant.adapters.diffusers.run import SLOT
 
 from ..commutator.plans import low
 from .conftest import PROMPT, Case

@@ -10,7 +10,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from commutant.adapters.diffusers import PipelineField, Previewer, UnsupportedError
-from commutant.adapters.diffusers.schedulers.paths import TablePath
+from commutant.adapters.diffusers.schedulers.registry import TablePath
 from commutant.commutator import commutator
 from commutant.operators import StridedSelection, Translate
 

@@ -19,7 +19,7 @@ import torch
 
 from ....commutator import Motion, Path, Stay, Transports
 from ....commutator.steps import require_switch
-from ..errors import UnsupportedError
+from ...errors import UnsupportedError
 
 Move = Transports | Motion
 FIRST_ORDER = ("FlowMatchEulerDiscreteScheduler", "EulerDiscreteScheduler", "DDIMScheduler")
@@ -45,7 +45,8 @@ class Continuation:
 
     Attributes:
         times: of the evaluations of head and tail, and of the end. switch: the index of the tail's first evaluation.
-        timesteps: what the model is told in the tail. ticks: what the solver is told, head and tail.
+        model_timesteps: what the model gets as its time, from the switch on. solver_timesteps: what `scheduler.step`
+            gets, the history included.
         steps: of head and tail. recorded_steps: of the run that the head was recorded from.
         replayed: whether the head is replayed; otherwise the solver starts afresh at the switch.
         table: noise levels of all timesteps, for solvers that look them up, where they differ from the model's.
@@ -53,8 +54,8 @@ class Continuation:
 
     times: tuple[float, ...]
     switch: int
-    timesteps: torch.Tensor
-    ticks: torch.Tensor
+    model_timesteps: torch.Tensor
+    solver_timesteps: torch.Tensor
     steps: int = 1
     recorded_steps: int = 1
     replayed: bool = True
@@ -117,7 +118,7 @@ class Binding(ABC):
                 f"{self.name} begins anew where the spacing of its steps changes: use a plan of one stage, or "
                 "DPMSolverMultistepScheduler"
             )
-        return Timetable(course.times, course.ticks, high.steps)
+        return Timetable(course.times, course.solver_timesteps, high.steps)
 
     def same(self, high: Timetable, switch: int) -> Continuation:
         """The recorded schedule itself, continued at the evaluation `switch`."""
@@ -127,16 +128,17 @@ class Binding(ABC):
     def begin(self, scheduler: Any, course: Continuation) -> torch.Tensor:
         """Give the scheduler the whole course, standing at the switch; the pipeline may then scale its first input.
 
-        Called when the pipeline has set a schedule of its own. Returns what the model is told in the tail.
+        Called when the pipeline has set a schedule of its own. Returns what the model gets as its time from the switch
+        on.
         """
-        told = self.told(scheduler, course)
+        timesteps = self.model_timesteps(scheduler, course)
         self.place(scheduler, course)
         at(scheduler, course.switch if course.replayed else 0)
-        return told
+        return timesteps
 
-    def told(self, scheduler: Any, course: Continuation) -> torch.Tensor:
-        """What the model is told in the tail, by a pipeline that has just set the scheduler's own times."""
-        return course.timesteps
+    def model_timesteps(self, scheduler: Any, course: Continuation) -> torch.Tensor:
+        """What the model gets as its time from the switch on; the pipeline has just set the scheduler's own times."""
+        return course.model_timesteps
 
     def rewind(self, scheduler: Any, course: Continuation, length: int) -> None:
         """Stand at the beginning of the head. `length`: evaluations of the run it was recorded from.
@@ -144,13 +146,13 @@ class Binding(ABC):
         Solvers lower their order towards the end of `timesteps`: the head must be replayed as far from the end as it
         was made.
         """
-        scheduler.timesteps = padded(course.ticks, length).to(scheduler.timesteps.device)
+        scheduler.timesteps = padded(course.solver_timesteps, length).to(scheduler.timesteps.device)
         scheduler.num_inference_steps = course.recorded_steps
         at(scheduler, 0)
 
     def resume(self, scheduler: Any, course: Continuation) -> None:
         """Stand at the switch, the head replayed."""
-        scheduler.timesteps = course.ticks.to(scheduler.timesteps.device)
+        scheduler.timesteps = course.solver_timesteps.to(scheduler.timesteps.device)
         scheduler.num_inference_steps = course.steps
 
     def before_step(self, scheduler: Any, course: Continuation, index: int) -> None:
@@ -167,10 +169,10 @@ class Binding(ABC):
         return Continuation((t, 0.0), 0, timestep, timestep)
 
     def timesteps(self, times: Sequence[float], known: Mapping[float, float], dtype: torch.dtype) -> torch.Tensor:
-        """What the model is told at `times`: as `known` has it, or between two timesteps of its training."""
-        told = [known[t] if t in known else self.timestep(t) for t in times]
-        whole = all(float(t).is_integer() for t in told)
-        return torch.tensor(told, dtype=dtype if dtype.is_floating_point or whole else torch.float32)
+        """What the model gets for `times`: as `known` has it, or between two timesteps of its training."""
+        values = [known[t] if t in known else self.timestep(t) for t in times]
+        whole = all(float(t).is_integer() for t in values)
+        return torch.tensor(values, dtype=dtype if dtype.is_floating_point or whole else torch.float32)
 
     def timestep(self, t: float) -> float:
         """The (fractional) timestep of time `t`, linear in its logarithm between the trained ones."""
@@ -217,7 +219,7 @@ def at(scheduler: Any, index: int) -> None:
         scheduler._step_index = index
 
 
-def padded(ticks: torch.Tensor, length: int) -> torch.Tensor:
-    """At least `length` ticks, the last one repeated."""
-    missing = length - len(ticks)
-    return ticks if missing <= 0 else torch.cat([ticks, ticks[-1:].expand(missing)])
+def padded(timesteps: torch.Tensor, length: int) -> torch.Tensor:
+    """At least `length` timesteps, the last one repeated."""
+    missing = length - len(timesteps)
+    return timesteps if missing <= 0 else torch.cat([timesteps, timesteps[-1:].expand(missing)])

@@ -1,14 +1,47 @@
-"""Schedulers whose solver reads a list of noise levels, `scheduler.sigmas`: any levels can be put into it."""
+"""Schedulers whose solver reads a list of noise levels, `scheduler.sigmas`: any levels can be put into it.
+
+Nearly every flow pipeline gives its model t = sigma. CogView4 gives it the time before the shift, t with
+sigma = k / (k + 1/t - 1), k depending on the resolution (Esser et al. 2024, equation 23). k is read off the schedule
+that the pipeline makes for itself at that resolution.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 
 from ....commutator import stage_times
-from . import clock
+from ...errors import UnsupportedError
 from .binding import Binding, Continuation, Move, Timetable
+
+MINIMUM_STEPS = 2  # of a schedule that k can be read off: the first, at the noisy end, says nothing
+
+
+def shift_of(scheduler: Any) -> float | None:
+    """k of the schedule that the scheduler holds; None where it tells its model the noise levels themselves.
+
+    Raises UnsupportedError where its times and noise levels have no such k.
+    """
+    model_times = (scheduler.timesteps.double() / scheduler.config.num_train_timesteps).cpu()
+    level = scheduler.sigmas[: len(model_times)].double().cpu()
+    if torch.allclose(model_times, level, rtol=1e-4, atol=1e-5):
+        return None
+    inner = (model_times > 0) & (model_times < 1) & (level > 0) & (level < 1)
+    ratios = (1 / model_times[inner] - 1) * level[inner] / (1 - level[inner])
+    if not len(ratios) or not torch.allclose(ratios, ratios.median(), rtol=1e-2):
+        raise UnsupportedError(
+            f"{type(scheduler).__name__} tells the model times that do not follow from its noise levels by a shift; "
+            "leave out shift_terminal and given timesteps"
+        )
+    return float(ratios.median())
+
+
+def shifted_timesteps(scheduler: Any, sigmas: Sequence[float], k: float) -> torch.Tensor:
+    """Timesteps of `sigmas` for the model, t = 1 / (1 + k (1/sigma - 1)), in units of the scheduler."""
+    model_times = 1 / (1 + k * (1 / torch.tensor(sigmas, dtype=torch.float64) - 1))
+    return (model_times * scheduler.config.num_train_timesteps).to(torch.float32)
 
 
 class NoiseLevels(Binding):
@@ -25,8 +58,8 @@ class NoiseLevels(Binding):
         known = dict(zip(high.times, high.timesteps.tolist()))
         timesteps = self.timesteps(times[at:-1], known, high.timesteps.dtype)
         dtype = torch.promote_types(timesteps.dtype, high.timesteps.dtype)
-        ticks = torch.cat([high.timesteps[:at].to(dtype).cpu(), timesteps.to(dtype)])
-        return Continuation(times, at, timesteps, ticks, len(levels) - 1, high.steps)
+        solver = torch.cat([high.timesteps[:at].to(dtype).cpu(), timesteps.to(dtype)])
+        return Continuation(times, at, timesteps, solver, len(levels) - 1, high.steps)
 
     def place(self, scheduler: Any, course: Continuation) -> None:
         scheduler.sigmas = torch.tensor(course.times, dtype=torch.float32, device=scheduler.sigmas.device)
@@ -46,12 +79,12 @@ class FlowLevels(NoiseLevels):
     """FlowMatchEuler, whose pipelines may tell their model the time before the shift of the noise levels."""
 
     def read(self, scheduler: Any) -> Timetable:
-        clock.shift(scheduler)  # refused before anything is evaluated
+        shift_of(scheduler)  # refused before anything is evaluated
         return super().read(scheduler)
 
-    def told(self, scheduler: Any, course: Continuation) -> torch.Tensor:
-        k = clock.shift(scheduler)
-        return course.timesteps if k is None else clock.timesteps(scheduler, course.tail[:-1], k)
+    def model_timesteps(self, scheduler: Any, course: Continuation) -> torch.Tensor:
+        k = shift_of(scheduler)
+        return course.model_timesteps if k is None else shifted_timesteps(scheduler, course.tail[:-1], k)
 
 
 class Singlestep(NoiseLevels):
@@ -62,7 +95,7 @@ class Singlestep(NoiseLevels):
 
     def place(self, scheduler: Any, course: Continuation) -> None:
         super().place(scheduler, course)
-        switch, steps = course.switch, len(course.ticks)
+        switch, steps = course.switch, len(course.solver_timesteps)
         head = scheduler.get_order_list(course.recorded_steps) if switch else []
         scheduler.order_list = [*head[:switch], *scheduler.get_order_list(steps)[switch:]]
 

@@ -1,7 +1,7 @@
 """Schedulers whose solver looks noise levels up in a table, `alphas_cumprod`, by whole timesteps.
 
-Other levels are given to such a solver by changing the table under it: its timesteps become mere positions (*ticks*),
-at which the levels of the course are written. The model is still told the timestep that belongs to the level.
+Other levels are given to such a solver by changing the table under it: its timesteps become mere positions,
+at which the levels of the course are written. The model still gets the timestep that belongs to the level.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 
 from ....commutator import Path
 from ....commutator.steps import require_switch
-from ..errors import UnsupportedError
+from ...errors import UnsupportedError
 from .binding import Binding, Continuation, Move, Timetable, levels
 
 
 class Table(Binding):
-    """DDPM, LCM, TCD: the following timestep is the next one in `scheduler.timesteps`, so that any ticks will do."""
+    """DDPM, LCM, TCD: the following timestep is the next one in `scheduler.timesteps`, so any will do."""
 
     def __init__(self, scheduler: Any, path: Path) -> None:
         super().__init__(scheduler, path)
@@ -31,14 +31,14 @@ class Table(Binding):
         return 0.0
 
     def read(self, scheduler: Any) -> Timetable:
-        ticks = scheduler.timesteps.cpu()
-        times = (*(float(self.table[t]) for t in ticks), self.end)
-        return Timetable(times, ticks, len(self._steps(ticks)))
+        timesteps = scheduler.timesteps.cpu()
+        times = (*(float(self.table[t]) for t in timesteps), self.end)
+        return Timetable(times, timesteps, len(self._steps(timesteps)))
 
     def carried(self, high: Timetable, move: Move, switch: int, tail: int | None) -> Continuation:
         steps = self._steps(high.timesteps)
         require_switch([*steps, 0.0], switch)
-        rest = self._tail_ticks(steps[switch:], tail)
+        rest = self._rest(steps[switch:], tail)
         fresh = tail is not None and tail != len(steps) - switch and not self._joins(switch)
         table = np.array([move.time_of(float(s)) for s in self.table])
         lowered = self.in_range([*(float(table[t]) for t in rest), move.time_of(self.end)], move)
@@ -46,18 +46,18 @@ class Table(Binding):
         over = self._beyond(rest)
         if over >= 0:
             table[over] = lowered[-1]
-        ticks = self._evaluations(rest if fresh else [*steps[:switch], *rest])
+        timesteps = self._evaluations(rest if fresh else [*steps[:switch], *rest])
         first = 0 if fresh else self.evaluation(switch)
-        times = (*(float(table[t]) for t in ticks), lowered[-1])
+        times = (*(float(table[t]) for t in timesteps), lowered[-1])
         known = {float(s): float(t) for t, s in enumerate(self.table)}
-        timesteps = self.timesteps(times[first:-1], known, high.timesteps.dtype)
-        if len(set(ticks)) < len(self._steps(torch.tensor(ticks))):
+        model = self.timesteps(times[first:-1], known, high.timesteps.dtype)
+        if len(set(timesteps)) < len(self._steps(torch.tensor(timesteps))):
             raise UnsupportedError(
                 f"{self.name}: {tail} steps after the switch need more timesteps than there are left"
             )
         changed = None if np.array_equal(table, self.table) and lowered[-1] == self.end else table
-        made = torch.tensor(ticks)
-        return Continuation(times, first, timesteps, made, len(self._steps(made)), high.steps, not fresh, changed)
+        made = torch.tensor(timesteps)
+        return Continuation(times, first, model, made, len(self._steps(made)), high.steps, not fresh, changed)
 
     def place(self, scheduler: Any, course: Continuation) -> None:
         if course.table is not None:
@@ -71,25 +71,25 @@ class Table(Binding):
         timestep = self.timesteps([t], {float(s): float(i) for i, s in enumerate(self.table)}, torch.int64)
         return Continuation((t, 0.0), 0, timestep, torch.zeros(1, dtype=torch.int64))
 
-    def _steps(self, ticks: torch.Tensor) -> list[int]:
-        return [int(t) for t in ticks]
+    def _steps(self, timesteps: torch.Tensor) -> list[int]:
+        return [int(t) for t in timesteps]
 
     def _evaluations(self, steps: list[int]) -> list[int]:
         return steps
 
-    def _tail_ticks(self, ticks: list[int], count: int | None) -> list[int]:
-        """`count` of the remaining ticks, evenly spaced, and the places between them where there are none."""
-        if count is None or count == len(ticks):
-            return ticks
-        where = np.arange(count) * len(ticks) / count
-        return [round(t) for t in np.interp(where, np.arange(len(ticks) + 1), [*ticks, 0])]
+    def _rest(self, timesteps: list[int], count: int | None) -> list[int]:
+        """`count` of the remaining timesteps, evenly spaced, and the places between them where there are none."""
+        if count is None or count == len(timesteps):
+            return timesteps
+        where = np.arange(count) * len(timesteps) / count
+        return [round(t) for t in np.interp(where, np.arange(len(timesteps) + 1), [*timesteps, 0])]
 
     def _joins(self, switch: int) -> bool:
         """Whether a tail of another spacing can follow the replayed head."""
         return True
 
-    def _beyond(self, ticks: list[int]) -> int:
-        """The tick that the solver looks up for the end of the run, or -1 where it takes the end's level."""
+    def _beyond(self, timesteps: list[int]) -> int:
+        """The timestep that the solver looks up for the end of the run, or -1 where it takes the end's level."""
         return -1
 
 
@@ -99,7 +99,7 @@ class Consistency(Table):
     def _end(self, scheduler: Any) -> float:
         return float(self.table[0])
 
-    def _beyond(self, ticks: list[int]) -> int:
+    def _beyond(self, timesteps: list[int]) -> int:
         return 0
 
 
@@ -110,13 +110,13 @@ class Strided(Table):
         return float(levels(scheduler.final_alpha_cumprod))
 
     def before_step(self, scheduler: Any, course: Continuation, index: int) -> None:
-        ticks = course.ticks.tolist()
-        if course.recorded_steps == len(ticks):
-            scheduler.num_inference_steps = len(ticks)
+        timesteps = course.solver_timesteps.tolist()
+        if course.recorded_steps == len(timesteps):  # the run's own strides
+            scheduler.num_inference_steps = len(timesteps)
             return
-        following = ticks[index + 1] if index + 1 < len(ticks) else -1
-        # A fraction, so that train // steps is the stride to the next tick exactly.
-        scheduler.num_inference_steps = Fraction(self.train, ticks[index] - following)
+        following = timesteps[index + 1] if index + 1 < len(timesteps) else -1
+        # A fraction, so that train // steps is the stride to the next timestep exactly.
+        scheduler.num_inference_steps = Fraction(self.train, timesteps[index] - following)
 
 
 class Multistep(Strided):
@@ -129,25 +129,25 @@ class Multistep(Strided):
         return step if step == 0 else step + 1
 
     def before_step(self, scheduler: Any, course: Continuation, index: int) -> None:
-        ticks = course.ticks.tolist()
-        stride = None if course.replayed or len(ticks) < 2 else Fraction(self.train, ticks[0] - ticks[1])
+        timesteps = course.solver_timesteps.tolist()
+        stride = None if course.replayed or len(timesteps) < 2 else Fraction(self.train, timesteps[0] - timesteps[1])
         scheduler.num_inference_steps = course.recorded_steps if stride is None else stride
 
-    def _steps(self, ticks: torch.Tensor) -> list[int]:
-        values = [int(t) for t in ticks]
+    def _steps(self, timesteps: torch.Tensor) -> list[int]:
+        values = [int(t) for t in timesteps]
         return values[:1] + values[2:] if len(values) > 2 else values
 
     def _evaluations(self, steps: list[int]) -> list[int]:
         return [*steps[:2], *steps[1:]]
 
-    def _tail_ticks(self, ticks: list[int], count: int | None) -> list[int]:
-        if count is None or count == len(ticks):
-            return ticks
-        stride = max(1, ticks[0] // count)
-        return [ticks[0] - i * stride for i in range(count)]
+    def _rest(self, timesteps: list[int], count: int | None) -> list[int]:
+        if count is None or count == len(timesteps):
+            return timesteps
+        stride = max(1, timesteps[0] // count)
+        return [timesteps[0] - i * stride for i in range(count)]
 
     def _joins(self, switch: int) -> bool:
         return False
 
-    def _beyond(self, ticks: list[int]) -> int:
-        return 2 * ticks[-1] - ticks[-2] if len(ticks) > 1 else -1
+    def _beyond(self, timesteps: list[int]) -> int:
+        return 2 * timesteps[-1] - timesteps[-2] if len(timesteps) > 1 else -1

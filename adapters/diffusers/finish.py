@@ -10,15 +10,134 @@ from typing import Any
 
 import torch
 
-from ...commutator import Tape, TapeError
+from ...commutator import Tape, TapeError, Trajectory
+from ...commutator.steps import require_switch
 from ..sheet import Cost, Final, Preview
-from .cache_support import described
-from .call import run
-from .loops import FinishLoop
+from .caches import Kept, described
 from .request import restored_all
+from .run import Loop, Step, Stop, run
+from .schedulers import Binding, Timetable
 
 HEADER = {"model": str, "prompt": str, "size": list, "steps": int, "evaluations": int, "switch": int, "rng_device": str}
 DEVICES = ("cpu", "cuda", "mps", "xpu")
+
+
+class FinishLoop(Loop):
+    """The plain run, answered from the tape for as long as the tape lasts.
+
+    `cache` is what a transformer's cache remembered when the tape ended: the first evaluation after it needs that. With
+    `afresh` the tape answers nothing: the head is evaluated again, which brings the cache there too, and only checked.
+
+    A `coarse` head ran on fewer steps: its noise is the run's up to the scale with which the scheduler starts.
+
+    Raises TapeError when the run does not start from the recorded noise or does not arrive at the recorded state:
+    then the tape is of another seed, size, schedule or callback, and nothing may be continued from it.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[torch.Tensor],
+        noise: torch.Tensor,
+        state: torch.Tensor,
+        switch: int,
+        *,
+        cache: Kept | None = None,
+        afresh: bool = False,
+        coarse: bool = False,
+    ) -> None:
+        super().__init__()
+        self.coarse = coarse
+        self.outputs, self.noise, self.state, self.switch = outputs, noise, state, switch
+        self.answered = 0 if afresh else len(outputs)
+        self.index = 0
+        self.gate.skip = self.answered > 0
+        self._cache = cache
+
+    def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
+        self.check(sample)
+        if self.index < self.answered:
+            output = self.outputs[self.index].to(output.device)
+        self.index += 1
+        self.gate.skip = self.index < self.answered
+        if self.index == self.answered and self._cache is not None:
+            self.caches.resume(self._cache)
+        return real(output, timestep, sample)
+
+    def check(self, sample: torch.Tensor) -> None:
+        """TapeError unless the run is where the tape says it was."""
+        if self.index == 0:
+            noise = rescaled(self.noise, sample) if self.coarse else self.noise
+            same_tensor(sample, noise, "the initial noise")
+        if self.index == self.switch and self.outputs:
+            same_tensor(sample, self.state, "the state at the switch")
+
+
+def rescaled(noise: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+    """`sample` where it is a multiple of `noise`, up to the rounding of its dtype, and `noise` where it is none."""
+    if noise.dtype != sample.dtype or noise.shape != sample.shape:
+        return noise
+    x, y = noise.to(sample.device, torch.float64), sample.to(torch.float64)
+    off = (y - (x * y).sum() / (x * x).sum() * x).abs().max()
+    return sample if bool(off <= 4 * torch.finfo(sample.dtype).eps * y.abs().max()) else noise
+
+
+def same_tensor(sample: torch.Tensor, recorded: torch.Tensor, what: str) -> None:
+    """TapeError unless the run's tensor is the recorded one, bit for bit."""
+    if sample.dtype != recorded.dtype or not torch.equal(sample, recorded.to(sample.device)):
+        raise TapeError(f"{what} differs from the tape: it was recorded with other settings, or by another version")
+
+
+class RetraceLoop(FinishLoop):
+    """The plain run to evaluation `until`, recorded again: from the tape where it can be, computed where it cannot.
+
+    `reference` also records the answer at `until`. Raises TapeError as `FinishLoop` does, ValueError where the run has
+    no step left after `until`.
+    """
+
+    def __init__(
+        self,
+        outputs: Sequence[torch.Tensor],
+        noise: torch.Tensor,
+        state: torch.Tensor,
+        switch: int,
+        *,
+        until: int,
+        reference: bool,
+        binding: Binding,
+        cache: Kept | None = None,
+        afresh: bool = False,
+        coarse: bool = False,
+    ) -> None:
+        super().__init__(outputs, noise, state, switch, cache=cache, afresh=afresh, coarse=coarse)
+        self.until, self.reference, self.binding = until, reference, binding
+        self.states: list[torch.Tensor] = []
+        self.answers: list[torch.Tensor] = []
+        self.timetable: Timetable | None = None
+        self.head: Trajectory | None = None
+        self._skip()
+
+    def scheduled(self, scheduler: Any) -> None:
+        self.timetable = self.binding.read(scheduler)
+        require_switch(self.timetable.times, self.until)
+
+    def step(self, real: Step, output: torch.Tensor, timestep: Any, sample: torch.Tensor) -> torch.Tensor:
+        index = self.index
+        answer = self.outputs[index].to(output.device) if index < self.answered else output
+        if index == self.until:
+            # The checks of the start and the switch, which a step would have made.
+            self.check(sample)
+            answers = [*self.answers, answer] if self.reference else self.answers
+            assert self.timetable is not None
+            self.head = Trajectory(self.timetable.times, index, tuple(self.states), tuple(answers), sample)
+            raise Stop
+        self.states.append(sample)
+        self.answers.append(answer)
+        following = super().step(real, output, timestep, sample)
+        self._skip()
+        return following
+
+    def _skip(self) -> None:
+        self.gate.skip |= self.index == self.until and not self.reference
 
 
 def check_tape(preview: Preview, model: str, denoiser: Any) -> None:

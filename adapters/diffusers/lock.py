@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from .errors import BusyError
+from ..errors import BusyError
 
 _LOCKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # pipelines, schedulers and models are equal by identity
 _GUARD = threading.Lock()

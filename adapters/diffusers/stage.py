@@ -6,7 +6,7 @@ that the pipeline walks, not calls of their own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -29,11 +29,13 @@ from ...commutator import (
     run_stage,
 )
 from ...commutator.conversation import Conversation
+from ..errors import Interrupted, UnsupportedError
 from .caches import Phase, phases
+from .head import watched
 from .layout import Layout
-from .loops import Loop, Step, Stop
 from .noise import FreshNoise, StepNoise
-from .schedulers import Binding, Continuation, Timetable
+from .run import Loop, Step, Stop, run
+from .schedulers import MINIMUM_STEPS, Binding, Continuation, Timetable
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Course:
         return cls(conversation, visits, frozenset(), binding, schedule, remembered)
 
 
-class TailLoop(Loop):
+class StageLoop(Loop):
     """Carries a recorded history (spatial arrays) over to the transported trajectory and runs a course there.
 
     Args:
@@ -197,13 +199,13 @@ class TailLoop(Loop):
         return self.layout.noise(state).to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
-        """Give the pipeline the list of all evaluations; the solver gets its own ticks when the course is entered."""
+        """Give the pipeline the list of all evaluations; the solver gets its own timesteps when the course is entered."""
         self._scheduler = scheduler
         schedule = self._course.schedule
-        told = self._course.binding.begin(scheduler, schedule)
-        known = dict(zip(schedule.tail, told.tolist()))
+        timesteps = self._course.binding.begin(scheduler, schedule)
+        known = dict(zip(schedule.tail, timesteps.tolist()))
         scheduler.timesteps = torch.tensor(
-            [known[t] for t in self.visits], dtype=told.dtype, device=scheduler.timesteps.device
+            [known[t] for t in self.visits], dtype=timesteps.dtype, device=scheduler.timesteps.device
         )
         if hasattr(scheduler, "sigmas"):
             # Some pipelines look `sigmas[i]` up for their i-th evaluation; there can be more of these than levels.
@@ -252,7 +254,7 @@ class TailLoop(Loop):
             return self._noise(high, shape, dtype)
 
         with StepNoise(fresh):
-            return self._real(output, schedule.ticks[at], x)
+            return self._real(output, schedule.solver_timesteps[at], x)
 
     def _noise(self, high: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """High-resolution noise as the solver gets it here."""
@@ -305,5 +307,51 @@ class TailLoop(Loop):
                 return self._noise(recorded, shape, dtype)
 
             with StepNoise(answer):
-                y = real(self.layout.solver(output, self.dtype), schedule.ticks[j], y)
+                y = real(self.layout.solver(output, self.dtype), schedule.solver_timesteps[j], y)
         return y
+
+
+def stage_call(
+    pipe: Any,
+    denoiser: str,
+    call: Mapping[str, Any],
+    loop: StageLoop,
+    *,
+    memo: dict[Any, Any],
+    attributes: Mapping[str, Any] | None = None,
+) -> Any:
+    """The images of `call`, its noise and its steps the loop's; None where that leaves a trajectory instead.
+
+    Generators are for what else a pipeline draws.
+
+    Raises Interrupted when a callback stopped the pipeline before they were ready.
+    """
+
+    def noise(shape: tuple[int, ...]) -> torch.Tensor:
+        first = loop.first_state()
+        if shape[1:] != tuple(first.shape[1:]):
+            raise UnsupportedError(f"the pipeline drew noise of {shape} where latents are {tuple(first.shape)}")
+        return first
+
+    changes: dict[str, Any] = {"num_inference_steps": max(MINIMUM_STEPS, len(loop.visits))}
+    if "sigmas" in call:
+        changes["sigmas"] = None
+    changes |= for_tail(call, loop, loop.head.switch)
+    out, _ = run(pipe, denoiser, {**call, **changes}, loop, memo=memo, noise=noise, attributes=attributes)
+    if not loop.complete:
+        raise Interrupted
+    return None if out is None else out[0]
+
+
+def for_tail(call: Mapping[str, Any], loop: StageLoop, switch: int) -> dict[str, Any]:
+    """Arguments of the tail's call: steps go on counting from the switch, extra evaluations are not shown."""
+    user = call.get("callback_on_step_end")
+    if user is None:
+        return {}
+
+    def callback(pipe: Any, step: int, timestep: Any, values: Mapping[str, Any]) -> Any:
+        if not loop.advanced:
+            return {}
+        return watched(user, pipe, switch + loop.steps - 1, timestep, values)
+
+    return {"callback_on_step_end": callback}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -13,24 +12,18 @@ from typing import Any
 import torch
 
 from ...commutator import Plan, Stay, Tape, Trajectory, Transport, shown
+from ..errors import Interrupted, UnsupportedError
 from ..sheet import Cost, Preview
-from .cache_support import described
-from .caches import Kept, size
-from .call import run
-from .callbacks import for_head
-from .errors import InterruptedByUser, UnsupportedError
-from .families import family_of
-from .finishing import prompt_hash, tapes_as_batch
-from .gate import Gate
-from .layout import Layout, positions
-from .loops import HeadLoop, ProbeLoop
+from .caches import Kept, described, size
+from .families import Settings
+from .finish import prompt_hash, tapes_as_batch
+from .head import HeadLoop, ShowLoop, for_head
+from .layout import Layout, probed_layout, size_of
 from .noise import FreshNoise
-from .quirks import Settings
 from .request import Request
+from .run import Gate, run
 from .schedulers import MINIMUM_STEPS, Binding, Timetable, binding_of
-from .showing import ShowLoop
-from .tail_call import run_tail
-from .tail_loop import Course, Schedules, TailLoop
+from .stage import Course, Schedules, StageLoop, stage_call
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ class Maker:
     def previews(self, indices: Sequence[int]) -> list[Preview]:
         """The previews of some of the request's images, their low-resolution stages evaluated together.
 
-        Raises InterruptedByUser when a callback stopped the pipeline before they were ready.
+        Raises Interrupted when a callback stopped the pipeline before they were ready.
         """
         began = time.perf_counter()
         binding = binding_of(self.pipe.scheduler)
@@ -145,7 +138,7 @@ class Maker:
         call |= for_head(self.request.call)
         run(self.pipe, self.request.family.denoiser, call, loop, memo=self.memo)
         if loop.head is None:
-            raise InterruptedByUser
+            raise Interrupted
         return loop, generator
 
     def _begun(self, indices: Sequence[int], loop: HeadLoop, generator: Any, schedules: Schedules) -> _Run:
@@ -183,7 +176,7 @@ class Maker:
         dtype = made.heads[0].recorded.state.dtype
         course = Course.of_stage(schedules, i, made.trajectory, made.grid, made.switch)
         fresh = FreshNoise(made.noises, high.packed, high.spatial, made.generators)
-        tail = TailLoop(course, made.trajectory, here, dtype, fresh, made.moves)
+        tail = StageLoop(course, made.trajectory, here, dtype, fresh, made.moves)
         images = self._run_stage(made.indices, tail, *self._size(stage.scale))
         after = dataclasses.replace(
             made,
@@ -241,10 +234,10 @@ class Maker:
         self.cache_bytes = room
         return Kept.of(memory)
 
-    def _run_stage(self, indices: Sequence[int], loop: TailLoop, height: int, width: int) -> Any:
+    def _run_stage(self, indices: Sequence[int], loop: StageLoop, height: int, width: int) -> Any:
         call = self.request.batch(indices, height=height, width=width, generator=self.request.generators(indices))
         settings = self._settings(height, width)
-        return run_tail(
+        return stage_call(
             self.pipe,
             self.request.family.denoiser,
             {**call, **settings.call},
@@ -288,46 +281,6 @@ class Maker:
             header["cache"] = cache
         noise, state = head.noise[b : b + 1].cpu(), head.state[b : b + 1].cpu()
         return Tape(outputs, noise, state, head.times, header, request.rng[index])
-
-
-def size_of(call: Mapping[str, Any]) -> tuple[int, ...]:
-    """What a layout depends on, of a call: height, width, and the number of frames where one is given."""
-    frames = (call["num_frames"],) if "num_frames" in call else ()
-    return (call["height"], call["width"], *frames)
-
-
-def probed_layout(
-    pipe: Any,
-    call: Mapping[str, Any],
-    memo: dict[Any, Any] | None = None,
-    attributes: Mapping[str, Any] | None = None,
-) -> Layout:
-    """How the pipeline arranges the latents of `call` (one image). UnsupportedError where that cannot be told.
-
-    Also where the pipeline makes another size than it is asked for, or more pixels to a cell than its family says:
-    operators would act on a grid that is not the image's.
-    """
-    family, loop, name = family_of(pipe), ProbeLoop(), type(pipe).__name__
-    plain = {**call, "output_type": "latent", "callback_on_step_end": None}
-    _, drawn = run(pipe, family.denoiser, plain, loop, memo=memo, noise=positions, attributes=attributes)
-    if loop.sample is None or drawn is None or drawn.shape is None:
-        raise UnsupportedError(f"{name} draws no noise that previews could follow")
-    layout = Layout.probed(drawn.shape, loop.sample, name, family.noise)
-    cell = family.cell_size(pipe)
-    height, width = (side * cell for side in layout.grid[-2:])
-    if (height, width) != (call["height"], call["width"]):
-        raise UnsupportedError(
-            f"{name} makes {width}x{height} pixels (width x height) where {call['width']}x{call['height']} is asked "
-            f"for; give a size that it keeps{_unresized(pipe)}"
-        )
-    return layout
-
-
-def _unresized(pipe: Any) -> str:
-    """How the pipeline's resizing is switched off, where it can be."""
-    ways = {"use_resolution_binning": "use_resolution_binning=False", "max_area": "max_area=height*width"}
-    found = [way for name, way in ways.items() if name in inspect.signature(type(pipe).__call__).parameters]
-    return f", or switch its resizing off ({', '.join(found)})" if found else ""
 
 
 def _by_switch(runs: Sequence[_Run]) -> list[list[_Run]]:

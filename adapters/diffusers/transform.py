@@ -9,16 +9,14 @@ from typing import Any
 
 from ...commutator import Guidance, Transform, transform_guidance, transform_step
 from ...operators import LinearOperator, ShapeError
+from ..errors import Interrupted, UnsupportedError
 from ..sheet import Cost, Final, Preview
-from .call import run
-from .errors import InterruptedByUser, UnsupportedError
-from .finishing import generators_of, merged, remembered, tapes_as_batch
+from .finish import RetraceLoop, generators_of, merged, remembered, tapes_as_batch
 from .layout import Layout
-from .loops import RetraceLoop
-from .making import collated
+from .preview import collated
+from .run import run
 from .schedulers import Binding, binding_of, draws
-from .tail_call import run_tail
-from .tail_loop import Course, TailLoop
+from .stage import Course, StageLoop, stage_call
 
 
 @dataclass(frozen=True)
@@ -112,15 +110,15 @@ def move_batch(
     )
     run(pipe, denoiser, call | {"generator": generators_of(tapes), "output_type": "latent"}, retrace, memo=memo)
     if retrace.head is None or retrace.timetable is None:
-        raise InterruptedByUser
+        raise Interrupted
     head = collated([retrace.head], layout)
     seeds = [seed if p.seed is None else _joined(seed, p.seed) for p in previews]
     course = Course.of_transform(transform, head, seeds, binding, retrace.timetable)
-    tail = TailLoop(course, head, layout, retrace.head.state.dtype)
+    tail = StageLoop(course, head, layout, retrace.head.state.dtype)
     call["generator"] = generators_of(tapes)
     if output_type is not None:
         call["output_type"] = output_type
-    images = run_tail(pipe, denoiser, call, tail, memo=memo)
+    images = stage_call(pipe, denoiser, call, tail, memo=memo)
 
     high = round((retrace.gate.rows + tail.gate.rows) / count)
     per_evaluation = tail.gate.rows / tail.evaluated / count
