@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+import numpy as np
+
 from ..commutator import Plan, Tape
 
 
@@ -54,7 +56,7 @@ class Cost:
         return {n: getattr(self, n) for n in names}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preview:
     """One preview.
 
@@ -78,8 +80,13 @@ class Preview:
     plan: Plan
     cache: Any = field(default=None, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        share = self.cost.relative()
+        cost = "" if share is None else f", {share:.0%} of a final"
+        return f"Preview({self.index}, seed={self.seed}, {self.plan.name}, {self.tape.recorded} answers on tape{cost})"
 
-@dataclass
+
+@dataclass(repr=False)
 class Sheet(Sequence[Preview]):
     """The previews of one request, in the order of its seeds.
 
@@ -103,6 +110,10 @@ class Sheet(Sequence[Preview]):
     def __len__(self) -> int:
         return len(self.previews)
 
+    def __repr__(self) -> str:
+        state = ", interrupted" if self.interrupted else ""
+        return f"Sheet({len(self)} previews, {self.plan.name}{state})"
+
     def __iter__(self) -> Iterator[Preview]:
         return iter(self.previews)
 
@@ -122,7 +133,24 @@ class Sheet(Sequence[Preview]):
 
 @dataclass(frozen=True)
 class Final:
-    """A finished image and what finishing it cost (`cost.high` counts the evaluations that the tape did not answer)."""
+    """A finished or transformed image.
+
+    Attributes:
+        image: in the requested output type (PIL unless asked otherwise).
+        cost: `cost.high` counts the evaluations that the tape did not answer.
+        latents: the image's latents as the pipeline holds them before decoding, without a batch dimension; None from
+            samplers of the caller's own, whose image it is.
+    """
 
     image: Any
     cost: Cost
+    latents: Any = field(default=None, repr=False, compare=False)
+
+    def __getattr__(self, name: str) -> Any:
+        """A final stands in for its image: `final.save("a.png")`."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.image, name)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        return np.asarray(self.image, *args, **kwargs)

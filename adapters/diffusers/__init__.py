@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..errors import BusyError, Interrupted, NonFiniteError, UnsupportedError
+
 if TYPE_CHECKING:
-    from ..errors import BusyError, NonFiniteError, UnsupportedError
     from .field import PipelineField
     from .previewer import Previewer
 
-__all__ = ["BusyError", "NonFiniteError", "PipelineField", "Previewer", "UnsupportedError"]
+__all__ = ["BusyError", "Interrupted", "NonFiniteError", "PipelineField", "Previewer", "UnsupportedError"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,8 +20,4 @@ def __getattr__(name: str) -> Any:
         from .field import PipelineField
 
         return PipelineField
-    if name in ("BusyError", "NonFiniteError", "UnsupportedError"):
-        from . import errors
-
-        return getattr(errors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ import torch
 
 from ...commutator import Tape, TapeError, Trajectory
 from ...commutator.steps import require_switch
+from ..errors import Interrupted
 from ..sheet import Cost, Final, Preview
 from .caches import Kept, described
 from .request import restored_all
@@ -49,6 +50,7 @@ class FinishLoop(Loop):
         self.coarse = coarse
         self.outputs, self.noise, self.state, self.switch = outputs, noise, state, switch
         self.answered = 0 if afresh else len(outputs)
+        self.latents: torch.Tensor | None = None  # after the last step so far, in the solver's layout
         self.index = 0
         self.gate.skip = self.answered > 0
         self._cache = cache
@@ -61,7 +63,8 @@ class FinishLoop(Loop):
         self.gate.skip = self.index < self.answered
         if self.index == self.answered and self._cache is not None:
             self.caches.resume(self._cache)
-        return real(output, timestep, sample)
+        self.latents = real(output, timestep, sample)
+        return self.latents
 
     def check(self, sample: torch.Tensor) -> None:
         """TapeError unless the run is where the tape says it was."""
@@ -174,7 +177,8 @@ def check_tape(preview: Preview, model: str, denoiser: Any) -> None:
 def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_type: str | None) -> list[Final]:
     """The finals of some previews in one plain call, the recorded evaluations skipped.
 
-    Raises ValueError for previews that cannot share a call; TapeError as `FinishLoop` does.
+    Raises ValueError for previews that cannot share a call; Interrupted where a callback stopped the run; TapeError as
+    `FinishLoop` does.
     """
     began = time.perf_counter()
     tapes = [p.tape for p in previews]
@@ -186,6 +190,8 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
         call["output_type"] = output_type
     out, _ = run(pipe, denoiser, call, loop)
     evaluations = first.header["evaluations"]
+    if loop.index < evaluations or loop.latents is None:
+        raise Interrupted("the callback stopped the run before the final was ready")
     cost = Cost(
         high=round(loop.gate.rows / count),
         low=0,
@@ -193,7 +199,7 @@ def finish_batch(pipe: Any, denoiser: str, previews: Sequence[Preview], output_t
         high_seconds=loop.gate.seconds / count,
         seconds=(time.perf_counter() - began) / count,
     )
-    return [Final(image, cost) for image in out[0]]
+    return [Final(image, cost, latents) for image, latents in zip(out[0], loop.latents)]
 
 
 def remembered(previews: Sequence[Preview]) -> dict[str, Any]:

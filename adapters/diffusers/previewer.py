@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from ...commutator import DEFAULT_PRESET, Guidance, Plan, preset
 from ...operators import LinearOperator
@@ -20,7 +20,7 @@ from .lock import held
 from .preview import Maker
 from .request import Request, check_size, checked
 from .schedulers import binding_of
-from .transform import Move, check_draws, move_batch
+from .transform import Move, check_draws, transform_batch
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -170,41 +170,50 @@ class Previewer:
                 bar.update(len(made))
                 yield sheet
 
-    def finish(self, previews: Preview | Sequence[Preview], *, batch_size: int = 1, progress: bool = False) -> Any:
-        """The final image of one preview, or of each of several: what the plain pipeline call gives for that seed.
-
-        Evaluations on the tape are not made again. `batch_size` finishes several in one call, which equals the plain
-        call of the same batch when the heads were evaluated in that batch too.
-
-        Raises:
-            TapeError: a tape of another model, prompt or size, or one that does not lead to the recorded state.
-        """
-        if isinstance(previews, Preview):
-            return self.resume([previews])[0].image
-        return [final.image for final in self.resume(previews, batch_size=batch_size, progress=progress)]
-
+    @overload
+    def finish(self, previews: Preview, **options: Any) -> Final: ...
+    @overload
+    def finish(self, previews: Sequence[Preview], **options: Any) -> list[Final]: ...
     @_holding
-    def resume(
+    def finish(
         self,
-        previews: Sequence[Preview],
+        previews: Preview | Sequence[Preview],
         *,
         batch_size: int = 1,
         progress: bool = False,
         output_type: str | None = None,
-    ) -> list[Final]:
-        """As `finish`, with the counted cost of each; `output_type` overrides the request's ("latent" for latents)."""
+    ) -> Final | list[Final]:
+        """The final of one preview, or of each of several: `final.image` is what the plain pipeline call makes.
+
+        Evaluations on the tape are not made again.
+
+        Args:
+            batch_size: finishes several in one call, which equals the plain call of the same batch when the heads were
+                evaluated in that batch too.
+            progress: show a bar. output_type: in place of the request's ("latent" leaves the image undecoded).
+
+        Raises:
+            TapeError: a tape of another model, prompt or size, or one that does not lead to the recorded state.
+            Interrupted: a callback stopped the run.
+        """
+        items = [previews] if isinstance(previews, Preview) else list(previews)
         family, model = family_of(self.pipe), self.fingerprint
-        self._check_batch(family, min(batch_size, len(previews)), "batch_size")
-        for preview in previews:
+        self._check_batch(family, min(batch_size, len(items)), "batch_size")
+        for preview in items:
             check_tape(preview, model, getattr(self.pipe, family.denoiser))
         finals: list[Final] = []
-        with _bar("finals", len(previews), progress) as bar:
-            for start in range(0, len(previews), batch_size):
-                part = previews[start : start + batch_size]
+        with _bar("finals", len(items), progress) as bar:
+            for start in range(0, len(items), batch_size):
+                part = items[start : start + batch_size]
                 finals += finish_batch(self.pipe, family.denoiser, part, output_type)
                 bar.update(len(part))
-        return finals
+        return finals[0] if isinstance(previews, Preview) else finals
 
+    @overload
+    def transform(self, previews: Preview, operator: LinearOperator, **options: Any) -> Final: ...
+    @overload
+    def transform(self, previews: Sequence[Preview], operator: LinearOperator, **options: Any) -> list[Final]: ...
+    @_holding
     def transform(
         self,
         previews: Preview | Sequence[Preview],
@@ -213,64 +222,48 @@ class Previewer:
         at: int | None = None,
         guidance: Guidance | str | None = "default",
         seed: int = 0,
-        output_type: str | None = None,
-    ) -> Any:
-        """The final image of one preview, or of each of several, moved by `operator` while it forms.
-
-        Not a resampled picture: the run is moved at step `at` and continued at full resolution, so that what comes into
-        view, and the detail, is the model's own. Arguments and errors as for `moved`.
-        """
-        items = [previews] if isinstance(previews, Preview) else previews
-        finals = self.moved(items, operator, at=at, guidance=guidance, seed=seed, output_type=output_type)
-        return finals[0].image if isinstance(previews, Preview) else [final.image for final in finals]
-
-    @_holding
-    def moved(
-        self,
-        previews: Sequence[Preview],
-        operator: LinearOperator,
-        *,
-        at: int | None = None,
-        guidance: Guidance | str | None = "default",
-        seed: int = 0,
         batch_size: int = 1,
         output_type: str | None = None,
         progress: bool = False,
-    ) -> list[Final]:
-        """As `transform`, with the counted cost of each.
+    ) -> Final | list[Final]:
+        """The final of one preview, or of each of several, transformed by `operator` while it forms.
+
+        Not a resampled picture: the run is moved at step `at` and continued at full resolution, so that what comes into
+        view, and the detail, is the model's own.
 
         Args:
             operator: keeps the size, in pixels of the final: Translate, Roll, Flip, Warp, Affine, Homography, or a
                 composition. It acts on latents, so translations are whole latent cells (usually 8 pixels).
-            at: the step D that the run is moved at; 2/5 of the steps unless given. Early: new content is free to form;
-                late: closer to the moved image. Steps before it come from the tape as far as it was recorded.
-            guidance: corrections after the switch; "default", or None. seed: of the fresh noise for what comes into
-                view.
+            at: the step D that the run is transformed at; 2/5 of the steps unless given. Early: new content is free to
+                form; late: closer to the transformed image. Steps before it come from the tape as far as it goes.
+            guidance: corrections after it; "default", or None. seed: of the fresh noise for what comes into view.
+            batch_size, output_type, progress: as for `finish`.
 
         Raises:
             UnsupportedError: before any evaluation, for an operator that has no counterpart on the latents.
-            TapeError: as `finish`. ValueError: `at` outside the run.
+            TapeError, Interrupted: as `finish`. ValueError: `at` outside the run.
         """
+        items = [previews] if isinstance(previews, Preview) else list(previews)
         family, model = family_of(self.pipe), self.fingerprint
         binding = binding_of(self.pipe.scheduler)
         finals: list[Final] = []
-        self._check_batch(family, min(batch_size, len(previews)), "batch_size")
-        for preview in previews:
+        self._check_batch(family, min(batch_size, len(items)), "batch_size")
+        for preview in items:
             check_tape(preview, model, getattr(self.pipe, family.denoiser))
             check_draws(self.pipe.scheduler, preview.call)
         memo: dict[Any, Any] = {}
-        moves = [Move.of(operator, p.tape.header["steps"], at, guidance, seed) for p in previews]
-        layouts = [self._layout_of(preview, memo) for preview in previews]
+        moves = [Move.of(operator, p.tape.header["steps"], at, guidance, seed) for p in items]
+        layouts = [self._layout_of(preview, memo) for preview in items]
         # All of them first: refused before any is made.
-        moved = [m.on(layout, p.tape.header, binding) for m, layout, p in zip(moves, layouts, previews)]
-        with _bar("transforms", len(previews), progress) as bar:
-            for start in range(0, len(previews), batch_size):
-                part = previews[start : start + batch_size]
-                finals += move_batch(
-                    self.pipe, family.denoiser, part, moved[start], moves[start].seed, layouts[start], memo, output_type
+        made = [m.on(layout, p.tape.header, binding) for m, layout, p in zip(moves, layouts, items)]
+        with _bar("transforms", len(items), progress) as bar:
+            for start in range(0, len(items), batch_size):
+                part = items[start : start + batch_size]
+                finals += transform_batch(
+                    self.pipe, family.denoiser, part, made[start], moves[start].seed, layouts[start], memo, output_type
                 )
                 bar.update(len(part))
-        return finals
+        return finals[0] if isinstance(previews, Preview) else finals
 
     def _check_batch(self, family: Family, count: int, name: str) -> None:
         """UnsupportedError for several high-resolution runs in one call under a cache: it remembers a batch as one."""

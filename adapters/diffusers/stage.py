@@ -144,7 +144,8 @@ class StageLoop(Loop):
         before: the transports that the history has gone through already.
 
     Attributes:
-        trajectory: what a run that leaves one has left, once it has.
+        trajectory: what a run that leaves one has left, once it has. latents: after the last step so far, in the
+            solver's layout.
     """
 
     unit_noise = True
@@ -166,6 +167,7 @@ class StageLoop(Loop):
         self.index = 0  # position in self.visits
         self.steps = 0  # evaluations that the solver has stepped on here
         self.trajectory: Trajectory | None = None
+        self.latents: torch.Tensor | None = None
         self._before = tuple(before)
         self._conversation = course.conversation
         # An answer that is known already is stepped on at once: the conversation begins with the solver.
@@ -199,7 +201,7 @@ class StageLoop(Loop):
         return self.layout.noise(state).to(self.dtype)
 
     def scheduled(self, scheduler: Any) -> None:
-        """Give the pipeline the list of all evaluations; the solver gets its own timesteps when the course is entered."""
+        """Give the pipeline the list of all evaluations; the solver gets its own when the course is entered."""
         self._scheduler = scheduler
         schedule = self._course.schedule
         timesteps = self._course.binding.begin(scheduler, schedule)
@@ -254,7 +256,8 @@ class StageLoop(Loop):
             return self._noise(high, shape, dtype)
 
         with StepNoise(fresh):
-            return self._real(output, schedule.solver_timesteps[at], x)
+            self.latents = self._real(output, schedule.solver_timesteps[at], x)
+        return self.latents
 
     def _noise(self, high: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """High-resolution noise as the solver gets it here."""

@@ -1,4 +1,4 @@
-"""Moved, turned and warped images: a recorded run retraced to a step, moved there, and continued."""
+"""Translated, turned and warped images: a recorded run retraced to a step, transformed there, and continued."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def check_draws(scheduler: Any, call: Mapping[str, Any]) -> None:
         )
 
 
-def move_batch(
+def transform_batch(
     pipe: Any,
     denoiser: str,
     previews: Sequence[Preview],
@@ -92,7 +92,7 @@ def move_batch(
     memo: dict[Any, Any],
     output_type: str | None,
 ) -> list[Final]:
-    """Some previews' images, moved, in one batch; `memo` holds encoded prompts.
+    """Some previews' images, transformed, in one batch; `memo` holds encoded prompts.
 
     Raises ValueError for previews that cannot share a call; TapeError as `RetraceLoop` does.
     """
@@ -126,7 +126,8 @@ def move_batch(
     cost = Cost(
         high, 0, round(header["evaluations"] * per_evaluation), seconds, 0.0, (time.perf_counter() - began) / count
     )
-    return [Final(image, cost) for image in images]
+    assert tail.latents is not None, "a complete run has made steps"
+    return [Final(image, cost, latents) for image, latents in zip(images, tail.latents)]
 
 
 def _joined(seed: int, image: int) -> int:

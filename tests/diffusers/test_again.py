@@ -54,7 +54,7 @@ def test_made_again_is_the_preview_itself(case: Case, name: str) -> None:
 
 def test_a_run_recorded_to_its_end_is_the_final(case: Case) -> None:
     previewer, (recorded,) = whole(case, [3])
-    (final,) = previewer.resume([recorded], output_type="latent")
+    (final,) = previewer.finish([recorded], output_type="latent")
     assert final.cost.high == 0
     assert torch.equal(final.image, case.plain([3], output_type="latent")[0])
     # What is shown at the last evaluation is the final up to rounding: the last step goes to the denoised prediction.
@@ -98,7 +98,7 @@ def test_a_head_ends_when_it_has_settled(flux: Case) -> None:
         )[0]
         assert np.array_equal(np.asarray(item.image), np.asarray(fixed.image))
         assert item.cost.high == fixed.cost.high
-        (final,) = previewer.resume([item], output_type="latent")
+        (final,) = previewer.finish([item], output_type="latent")
         assert torch.equal(final.image, flux.plain([item.seed], output_type="latent")[0])
 
 

@@ -79,7 +79,7 @@ def test_after_an_exception_in_the_model(flux: Case, call_number: int) -> None:
         handle.remove()
     plain = flux.plain([1], output_type="latent")[0]
     (item,) = previewer.preview(PROMPT, seeds=[1], plan="paper", progress=False, **flux.call)
-    assert torch.equal(previewer.resume([item], output_type="latent")[0].image, plain)
+    assert torch.equal(previewer.finish([item], output_type="latent")[0].image, plain)
 
 
 def test_after_an_exception_in_a_finish(flux: Case) -> None:

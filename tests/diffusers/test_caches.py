@@ -95,7 +95,7 @@ def latent(case: Case, seed: int) -> torch.Tensor:
 
 
 def finished(previewer: Previewer, item: Any) -> Any:
-    return previewer.resume([item], output_type="latent")[0]
+    return previewer.finish([item], output_type="latent")[0]
 
 
 def memory(module: Any) -> list[Any]:
@@ -266,7 +266,7 @@ def test_a_moved_image_retraces_the_cached_run(seer: Case) -> None:
     sheet = previewer.preview(PROMPT, seeds=[3], progress=False, **seer.call)
     without = dataclasses.replace(sheet[0], cache=None)
     images = [
-        previewer.moved([item], Translate(16, 0), at=5, output_type="latent")[0].image for item in (sheet[0], without)
+        previewer.transform([item], Translate(16, 0), at=5, output_type="latent")[0].image for item in (sheet[0], without)
     ]
     assert torch.equal(*images)
     assert torch.isfinite(images[0]).all()
@@ -351,7 +351,7 @@ def test_batches_of_high_resolution_runs_are_refused(seer: Case) -> None:
     with pytest.raises(UnsupportedError, match="use batch_size=1"):
         previewer.finish(list(sheet), batch_size=2)
     with pytest.raises(UnsupportedError, match="use batch_size=1"):
-        previewer.moved(list(sheet), Translate(16, 0), batch_size=2)
+        previewer.transform(list(sheet), Translate(16, 0), batch_size=2)
 
 
 def test_a_tape_of_another_cache_is_refused(plain_flux: Case) -> None:

@@ -40,7 +40,7 @@ def test_a_callback_that_moves_the_latents_is_followed(flux: Case) -> None:
     previewer = Previewer(flux.pipe)
     (item,) = previewer.preview(PROMPT, seeds=[1], progress=False, **call)
     plain = flux.plain([1], output_type="latent", callback_on_step_end=callback)[0]
-    assert torch.equal(previewer.resume([item], output_type="latent")[0].image, plain)
+    assert torch.equal(previewer.finish([item], output_type="latent")[0].image, plain)
     assert not torch.equal(plain, flux.plain([1], output_type="latent")[0])
 
 
@@ -92,7 +92,7 @@ def test_prompt_embeds(sd3: Case) -> None:
     by_text = previewer.preview(PROMPT, seeds=[1, 2], progress=False, output_type="latent", **sd3.call)
     by_embeds = previewer.preview(seeds=[1, 2], progress=False, output_type="latent", **call)
     torch.testing.assert_close(by_text[1].image, by_embeds[1].image, rtol=1e-4, atol=1e-4)
-    final = previewer.resume([by_embeds[1]], output_type="latent")[0].image
+    final = previewer.finish([by_embeds[1]], output_type="latent")[0].image
     assert torch.equal(final, sd3.plain([2], output_type="latent")[0])
 
 
@@ -111,7 +111,7 @@ def test_custom_sigmas_and_bars(flux: Case, capsys) -> None:
     flux.pipe.set_progress_bar_config(disable=False)
     try:
         (item,) = Previewer(flux.pipe).preview(PROMPT, seeds=[1], plan="naive", **call)
-        final = Previewer(flux.pipe).resume([item], output_type="latent")[0].image
+        final = Previewer(flux.pipe).finish([item], output_type="latent")[0].image
     finally:
         flux.pipe.set_progress_bar_config(disable=True)
     shown = capsys.readouterr().err

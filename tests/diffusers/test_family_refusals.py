@@ -62,7 +62,7 @@ def test_a_size_that_binning_keeps_needs_no_switch() -> None:
     (item,) = previewer.preview(seeds=[1], plan="naive", progress=False, **call)
     plain = pipe(generator=torch.Generator().manual_seed(1), **call)[0]
     assert item.image.shape[-1] * 2 == plain.shape[-1]
-    assert torch.equal(previewer.resume([item])[0].image, plain[0])
+    assert torch.equal(previewer.finish([item])[0].image, plain[0])
 
 
 def test_the_command_line_refuses_videos() -> None:

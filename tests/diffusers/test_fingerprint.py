@@ -250,7 +250,7 @@ def finished(case: tuple[Callable[[], Any], Change, Change]) -> Any:
         done = change(pipe)
         if isinstance(done, torch.autocast):
             stack.enter_context(done)
-        (final,) = Previewer(pipe).resume([item], output_type="latent")
+        (final,) = Previewer(pipe).finish([item], output_type="latent")
     return final.image, plain[0]
 
 

@@ -30,23 +30,23 @@ def test_finish_equals_the_plain_call(case: Case, name: str) -> None:
     plan = preset(name, case.call["num_inference_steps"])
     for item in sheet:
         assert item.image.size == (case.call["width"] // 2, case.call["height"] // 2)
-        (final,) = previewer.resume([item], output_type="latent")
+        (final,) = previewer.finish([item], output_type="latent")
         assert torch.equal(final.image, case.plain([item.seed], output_type="latent")[0])
         assert final.cost.high * case.call["num_inference_steps"] == final.cost.full * (
             case.call["num_inference_steps"] - plan.recorded_steps
         )
-    assert png(previewer.finish(sheet[1])) == png(case.plain([4])[0])
+    assert png(previewer.finish(sheet[1]).image) == png(case.plain([4])[0])
 
 
 def test_a_batch_of_heads_finishes_as_the_plain_batch(case: Case) -> None:
     previewer = Previewer(case.pipe, batch_size=3, head_batch_size=3)
     sheet = previewer.preview(PROMPT, seeds=[1, 2, 5], plan="paper", progress=False, **case.call)
-    finals = previewer.resume(sheet, batch_size=3, output_type="latent")
+    finals = previewer.finish(sheet, batch_size=3, output_type="latent")
     plain = case.plain([1, 2, 5], output_type="latent")
     assert torch.equal(torch.stack([f.image for f in finals]), plain)
-    assert [png(i) for i in previewer.finish(list(sheet), batch_size=3)] == [png(i) for i in case.plain([1, 2, 5])]
+    assert [png(f.image) for f in previewer.finish(list(sheet), batch_size=3)] == [png(i) for i in case.plain([1, 2, 5])]
     # One seed out of that batch: the recorded head continued alone. Equal up to the rounding of another batch size.
-    alone = previewer.resume([sheet[1]], output_type="latent")[0].image
+    alone = previewer.finish([sheet[1]], output_type="latent")[0].image
     torch.testing.assert_close(alone, case.plain([2], output_type="latent")[0], rtol=1e-4, atol=1e-4)
 
 
@@ -58,7 +58,7 @@ def test_generators_given_by_the_user(case: Case) -> None:
     sheet = previewer.preview(PROMPT, generator=generators, progress=False, **case.call)
     assert all(torch.equal(g.get_state(), s) for g, s in zip(generators, states))
     plain = case.pipe(PROMPT, generator=generators[1], output_type="latent", **case.call).images[0]
-    assert torch.equal(previewer.resume([sheet[1]], output_type="latent")[0].image, plain)
+    assert torch.equal(previewer.finish([sheet[1]], output_type="latent")[0].image, plain)
     assert sheet[1].seed is None
 
 
@@ -66,7 +66,7 @@ def test_a_coarse_head_finishes_from_the_start(flux: Case) -> None:
     previewer = Previewer(flux.pipe)
     plan = Plan(0, (Stage(1, 1), Stage(2, 2)))
     sheet = previewer.preview(PROMPT, seeds=[2], plan=plan, progress=False, **flux.call)
-    (final,) = previewer.resume(sheet, output_type="latent")
+    (final,) = previewer.finish(sheet, output_type="latent")
     assert torch.equal(final.image, flux.plain([2], output_type="latent")[0])
     assert final.cost.high == final.cost.full
     assert sheet[0].cost.high == 2  # one guided evaluation
@@ -79,7 +79,7 @@ def test_a_changed_output_changes_the_final(flux: Case) -> None:
     outputs = list(item.tape.outputs)
     outputs[-1] = outputs[-1] + 1e-3  # the answer at the switch is not covered by the state at the switch
     wrong = dataclasses.replace(item, tape=dataclasses.replace(item.tape, outputs=tuple(outputs)))
-    final = previewer.resume([wrong], output_type="latent")[0].image
+    final = previewer.finish([wrong], output_type="latent")[0].image
     assert not torch.equal(final, flux.plain([2], output_type="latent")[0])
 
 
@@ -114,7 +114,7 @@ def test_tapes_that_do_not_belong_are_refused(flux: Case, sd3: Case) -> None:
     finally:
         with torch.no_grad():
             weight.copy_(kept)
-    assert png(previewer.finish(item)) == png(flux.plain([2])[0])
+    assert png(previewer.finish(item).image) == png(flux.plain([2])[0])
 
 
 SCRIPT = """
@@ -127,7 +127,7 @@ case = _case("flux-true-cfg")
 tape = Tape.load(sys.argv[1], framework="torch")
 call = dict(case.call, prompt=PROMPT)
 item = Preview(0, 7, None, tape, call, Cost(0, 0, 0), preset("matched", 6))
-(final,) = Previewer(case.pipe).resume([item], output_type="latent")
+(final,) = Previewer(case.pipe).finish([item], output_type="latent")
 assert torch.equal(final.image, case.plain([7], output_type="latent")[0])
 print("equal", final.cost.high, final.cost.full)
 """

@@ -45,7 +45,7 @@ def plain(pipe: Any, seed: int, **call: Any) -> torch.Tensor:
 def latents(pipe: Any, seed: int, plan: Plan, **call: Any) -> torch.Tensor:
     previewer = Previewer(pipe)
     (item,) = previewer.preview(PROMPT, seeds=[seed], plan=plan, progress=False, **call)
-    return previewer.resume([item], output_type="latent")[0].image
+    return previewer.finish([item], output_type="latent")[0].image
 
 
 @pytest.mark.parametrize("plan", [Plan.fewer(3), Plan(0, (Stage(1, 1), Stage(2, 2)))], ids=["fewer", "coarse head"])
@@ -65,7 +65,7 @@ def test_a_coarse_head_with_other_noise_is_still_refused() -> None:
     with pytest.raises(TapeError, match="initial noise"):
         previewer.finish(wrong)
     (again,) = previewer.with_plan(items[:1], low(1))
-    assert torch.equal(previewer.resume([again], output_type="latent")[0].image, plain(pipe, 2, **CALL))
+    assert torch.equal(previewer.finish([again], output_type="latent")[0].image, plain(pipe, 2, **CALL))
 
 
 @pytest.mark.parametrize("side", ["height", "width"])

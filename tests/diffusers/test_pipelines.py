@@ -134,7 +134,7 @@ def test_finish(name: str, support) -> None:
     with support.cell(TABLE, name, "finish bit-identical"):
         one = made(name)
         item = one.sheet[1]
-        (final,) = one.previewer.resume([item], output_type="latent")
+        (final,) = one.previewer.finish([item], output_type="latent")
         assert torch.equal(final.image, one.plain(item.seed, output_type="latent")[0])
         assert final.cost.high < final.cost.full
         state, decoded = last_state(one)
@@ -175,7 +175,7 @@ def test_transform(name: str, support) -> None:
         one = made(name)
         cell = one.call["height"] // next(v for k, v in one.previewer._layouts.items() if k[0] == 64).grid[-2]
         still, moved = (
-            one.previewer.moved(one.sheet[1:], Translate(dx, 0), at=2, guidance=None, output_type="latent")[0].image
+            one.previewer.transform(one.sheet[1:], Translate(dx, 0), at=2, guidance=None, output_type="latent")[0].image
             for dx in (0, cell)
         )
         torch.testing.assert_close(still, one.plain(4, output_type="latent")[0], rtol=1e-3, atol=1e-3)
@@ -222,7 +222,7 @@ def test_published_schedulers(name: str, support) -> None:
         previewer = Previewer(pipe)
         (item,) = previewer.preview(seeds=[3], plan="paper", progress=False, **call)
         plain = pipe(generator=torch.Generator().manual_seed(3), output_type="latent", **call)[0]
-        assert torch.equal(previewer.resume([item], output_type="latent")[0].image, plain[0])
+        assert torch.equal(previewer.finish([item], output_type="latent")[0].image, plain[0])
 
 
 def test_a_stochastic_solver_of_a_flow_draws_for_a_batch() -> None:
@@ -237,7 +237,7 @@ def test_a_stochastic_solver_of_a_flow_draws_for_a_batch() -> None:
     torch.testing.assert_close(together[1].image, alone.image, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(together[0].image, alone.image, atol=1e-2)
     plain = pipe(generator=torch.Generator().manual_seed(4), **call)[0]
-    assert torch.equal(previewer.finish(together[1]), plain[0])
+    assert torch.equal(previewer.finish(together[1]).image, plain[0])
 
 
 @pytest.mark.parametrize("name", [n for n in REFUSED if hasattr(diffusers, n)])

@@ -114,11 +114,11 @@ def check(support: Support, pipe: Any, case: SchedulerCase, call: dict[str, Any]
                     assert torch.equal(latent(pipe, 3, selection.replaced(head=0), **call), final[..., ::2, ::2])
                     assert not torch.equal(latent(pipe, 4, selection, **call), final[..., ::2, ::2])
         with support.cell(TABLE, case.name, "finish bit-identical"):
-            image = Previewer(pipe).resume([item], output_type="latent")[0].image
+            image = Previewer(pipe).finish([item], output_type="latent")[0].image
             assert torch.equal(image, plain(pipe, 3, **call))
         with support.cell(TABLE, case.name, "transform"):
             with untouched(pipe.scheduler):
-                (moved,) = Previewer(pipe).moved([item], Translate(0, 0), at=3, guidance=None, output_type="latent")
+                (moved,) = Previewer(pipe).transform([item], Translate(0, 0), at=3, guidance=None, output_type="latent")
             torch.testing.assert_close(moved.image, image, rtol=1e-3, atol=1e-3 * float(image.abs().max()))
 
 
@@ -211,7 +211,7 @@ def test_a_batch_draws_what_its_images_draw_alone(sd: Any) -> None:
         for item in together:
             (alone,) = Previewer(sd).preview(PROMPT, seeds=[item.seed], **call)
             torch.testing.assert_close(item.image, alone.image, rtol=1e-3, atol=1e-3)
-        finals = Previewer(sd).resume(list(together), batch_size=2, output_type="latent")
+        finals = Previewer(sd).finish(list(together), batch_size=2, output_type="latent")
     assert not torch.equal(finals[0].image, finals[1].image)
 
 
@@ -222,7 +222,7 @@ def test_the_presets(sd: Any, kind: str) -> None:
         for name in ("paper", "direct"):
             call = {**SIZE, "guidance_scale": 3.0}
             (item,) = Previewer(sd).preview(PROMPT, seeds=[3], plan=preset(name, 8), progress=False, **call)
-            image = Previewer(sd).resume([item], output_type="latent")[0].image
+            image = Previewer(sd).finish([item], output_type="latent")[0].image
             assert torch.equal(image, plain(sd, 3, **call))
 
 
@@ -252,6 +252,6 @@ def test_levels_given_by_the_user(sd: Any) -> None:
         (item,) = Previewer(sd).preview(PROMPT, seeds=[3], plan=low(2), progress=False, **call)
         assert len(item.tape.times) == 7
         assert item.cost.full == 12
-        assert torch.equal(Previewer(sd).resume([item], output_type="latent")[0].image, plain(sd, 3, **call))
+        assert torch.equal(Previewer(sd).finish([item], output_type="latent")[0].image, plain(sd, 3, **call))
         with pytest.raises(ValueError, match="choose switch below 6"):
             Previewer(sd).preview(PROMPT, seeds=[3], plan=low(6), progress=False, **call)

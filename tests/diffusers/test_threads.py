@@ -52,7 +52,7 @@ def test_two_threads(flux: Case, shared: bool) -> None:
         out = []
         for _ in range(runs):
             (item,) = previewers[which].preview(PROMPT, seeds=[which + 1], plan=PLAN, progress=False, **call)
-            out.append(previewers[which].resume([item], output_type="latent")[0].image)
+            out.append(previewers[which].finish([item], output_type="latent")[0].image)
         return out
 
     with ThreadPoolExecutor(2) as pool:
@@ -75,7 +75,7 @@ def test_a_plain_call_beside_a_preview_is_refused(flux: Case) -> None:
     call = flux.call | FEW | {"callback_on_step_end": callback}
     previewer = Previewer(flux.pipe)
     (item,) = previewer.preview(PROMPT, seeds=[2], plan=PLAN, progress=False, **call)
-    (final,) = previewer.resume([item], output_type="latent")
+    (final,) = previewer.finish([item], output_type="latent")
     assert len(refusals) == 12
     assert all(isinstance(r, BusyError) and "another thread runs a preview" in str(r) for r in refusals)
     assert torch.equal(final.image, plain)

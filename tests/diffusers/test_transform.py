@@ -21,7 +21,7 @@ def made(case: Case, seeds=(3,), **arguments):
 
 
 def latent(previewer, item, operator, **arguments):
-    (final,) = previewer.moved([item], operator, output_type="latent", **arguments)
+    (final,) = previewer.transform([item], operator, output_type="latent", **arguments)
     return final.image
 
 
@@ -35,7 +35,7 @@ def test_a_move_by_nothing_is_the_final(case: Case, at: int) -> None:
 
 def test_size_determinism_and_cost(case: Case) -> None:
     previewer, sheet = made(case)
-    (first,) = previewer.moved([sheet[0]], Translate(16, -8), at=3)
+    (first,) = previewer.transform([sheet[0]], Translate(16, -8), at=3)
     assert first.image.size == (case.call["width"], case.call["height"])
     again = previewer.transform(sheet[0], Translate(16, -8), at=3)
     assert np.array_equal(np.asarray(first.image), np.asarray(again))
@@ -58,7 +58,7 @@ def test_every_guidance_acts(flux: Case, kind: str) -> None:
 
 def test_a_batch_moves_as_its_members(flux: Case) -> None:
     previewer, sheet = made(flux, seeds=(3, 4))
-    together = previewer.moved(sheet, Translate(24, 0), at=2, batch_size=2, output_type="latent")
+    together = previewer.transform(sheet, Translate(24, 0), at=2, batch_size=2, output_type="latent")
     for item, final in zip(sheet, together):
         alone = latent(previewer, item, Translate(24, 0), at=2)
         torch.testing.assert_close(final.image, alone, rtol=1e-4, atol=1e-4)
@@ -68,7 +68,7 @@ def test_a_coarse_head_is_computed_afresh(flux: Case) -> None:
 
     previewer, sheet = made(flux, plan=Plan(0, (Stage(1, 1), Stage(2, 2))))
     assert sheet[0].tape.recorded == 0
-    (final,) = previewer.moved([sheet[0]], Translate(0, 0), at=2, guidance=None, output_type="latent")
+    (final,) = previewer.transform([sheet[0]], Translate(0, 0), at=2, guidance=None, output_type="latent")
     torch.testing.assert_close(final.image, flux.plain([3], output_type="latent")[0], rtol=2e-4, atol=2e-4)
     assert final.cost.high == final.cost.full
 
@@ -83,7 +83,7 @@ def test_callbacks_see_every_step_once(flux: Case) -> None:
     previewer = Previewer(flux.pipe)
     sheet = previewer.preview(PROMPT, seeds=[3], progress=False, callback_on_step_end=callback, **flux.call)
     seen.clear()
-    previewer.moved(sheet, Translate(8, 0), at=3, output_type="latent")
+    previewer.transform(sheet, Translate(8, 0), at=3, output_type="latent")
     assert seen == list(range(flux.call["num_inference_steps"]))
 
 

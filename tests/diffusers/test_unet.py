@@ -96,7 +96,7 @@ def test_sdxl_is_told_the_sizes_of_the_final(sdxl: Any, scale: Fraction) -> None
         assert {tuple(ids) for _, ids in told} == {(1024, 512, 0, 0, 512, 1024)}
     finally:
         handle.remove()
-    final = Previewer(sdxl).resume([item], output_type="latent")[0].image
+    final = Previewer(sdxl).finish([item], output_type="latent")[0].image
     assert torch.equal(final, plain(sdxl, 1, width=128))
 
 
@@ -111,9 +111,9 @@ def test_batches_callbacks_and_moves_of_sdxl(sdxl: Any) -> None:
     plan = low(3, operator="mean")
     sheet = Previewer(sdxl).preview(PROMPT, seeds=[1, 2], plan=plan, progress=False, **call)
     assert seen == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7]
-    moved = Previewer(sdxl).moved(sheet, Translate(16, 0), batch_size=2, output_type="latent")
+    moved = Previewer(sdxl).transform(sheet, Translate(16, 0), batch_size=2, output_type="latent")
     assert not torch.equal(moved[0].image, moved[1].image)
-    alone = Previewer(sdxl).moved([sheet[1]], Translate(16, 0), output_type="latent")[0].image
+    alone = Previewer(sdxl).transform([sheet[1]], Translate(16, 0), output_type="latent")[0].image
     torch.testing.assert_close(moved[1].image, alone, rtol=1e-3, atol=1e-3)
 
 

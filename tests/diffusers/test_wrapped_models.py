@@ -86,7 +86,7 @@ def check(name: str, wrap: Callable[[Any], None], support: Any) -> None:
         assert torch.equal(plain(), expected)
         assert torch.equal(torch.get_rng_state(), rng)
     with support.cell(TABLE, name, "finish bit-identical"):
-        (final,) = previewer.resume([item], output_type="latent")
+        (final,) = previewer.finish([item], output_type="latent")
         assert torch.equal(final.image, expected[0])
         assert final.cost.high < final.cost.full
 
