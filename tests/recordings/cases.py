@@ -31,7 +31,8 @@ EMBEDDED = (
     "fewer, order 2",
     "order 2",
     "settle",
-    "coarse head",
+    "own schedule",
+    "stages",
 )
 REFUSED = ("HunyuanImagePipeline, APG",)  # its guider counts its calls
 
@@ -148,10 +149,7 @@ def _flux_plans() -> Arrays:
 def _sdxl_plans() -> Arrays:
     pipe, call = tiny_sdxl(), {**SIZE, "guidance_scale": 3.0}
     for name, plan in today.plans(8).items():
-        if name != "coarse head, order 2":  # refused: it switches too late
-            # On a noise schedule whose scale depends on the steps, the finish of a coarse head is refused.
-            coarse = name.startswith(("fewer", "coarse head"))
-            yield from _whole(pipe, PROMPT, plan, name, finished=not coarse, **call)
+        yield from _whole(pipe, PROMPT, plan, name, **call)
 
 
 def _batches() -> Arrays:
