@@ -99,10 +99,11 @@ REFUSED = [
 
 @pytest.mark.parametrize(("operator", "arguments", "error", "message"), REFUSED, ids=lambda v: str(v)[:40])
 def test_refused_before_any_evaluation(flux: Case, operator, arguments, error, message) -> None:
-    previewer, sheet = made(flux)
     calls = []
     handle = flux.pipe.transformer.register_forward_pre_hook(lambda *a: calls.append(1))
     try:
+        previewer, sheet = made(flux)
+        calls.clear()
         with pytest.raises(error, match=message):
             previewer.transform(sheet[0], operator, **arguments)
     finally:
