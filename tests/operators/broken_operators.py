@@ -6,6 +6,7 @@ from commutant.operators import (
     BlockMean,
     FourierShift,
     LinearOperator,
+    LinearPartner,
     Resize,
     Roll,
     SpectralCrop,
@@ -125,7 +126,7 @@ class WrongScipyForm(BlockMean):
 
 class LoudPartner(BlockMean):
     def noise_partner(self):
-        return self
+        return LinearPartner(self, self)
 
 
 class CoversTooMuch(BlockMean):

@@ -26,6 +26,7 @@ from commutant.operators import (
     StridedSelection,
     Translate,
     Warp,
+    Whitened,
 )
 
 CASES: dict[str, st.SearchStrategy] = {}
@@ -148,7 +149,7 @@ def scaled(draw):
 @case
 def whitened(draw):
     scale = draw(pairs(2, 3))
-    return BlockMean(scale).noise_partner(), times(scale, draw(pairs(1, 3)))
+    return Whitened(BlockMean(scale)), times(scale, draw(pairs(1, 3)))
 
 
 @case

@@ -71,7 +71,7 @@ def nested(depth):
         ({"operator": "FourierCrop", "scale": [[1, 2], [2, 1]]}, "at least 1"),
         ({"operator": "FourierShift", "dx": float("nan"), "dy": 0}, "dx must be a number"),
         ({"operator": "FourierShift", "dx": 0, "dy": 10**400}, "dy must be a number"),
-        ({"operator": "Resize", "shape": [2, 2]}, "must hold the field kernel"),
+        ({"operator": "Resize", "shape": [2, 2]}, "exactly the fields"),
         ({"operator": "Resize", "shape": [2, 2], "kernel": "area", "antialias": 1}, "true or false"),
         ({"operator": "Resize", "shape": [2, 2], "kernel": "box", "antialias": True}, "kernel must be one of"),
         ({"operator": "Resize", "scale": [[0, 1], [1, 1]], "kernel": "area", "antialias": True}, "from 1"),
@@ -129,3 +129,9 @@ def test_an_operator_without_saved_form_says_so():
 
     with pytest.raises(TypeError, match="no saved form"):
         Private().to_dict()
+
+
+def test_an_unregistered_subclass_has_no_saved_form():
+    """Its name could not be read back."""
+    with pytest.raises(TypeError, match="no saved form"):
+        type("Blur", (BlockMean,), {})(2).to_dict()

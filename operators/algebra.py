@@ -1,22 +1,21 @@
-"""Composition: operators one after the other."""
+"""Operators made of others: products, and multiples by a number or by what brings noise to unit variance."""
 
+from __future__ import annotations
+
+import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array
 from .base import LinearOperator
-from .config import Config, read, serialisable, take
+from .fields import Operator, Operators, RealNumber, holds, serialisable
+from .noise import NoisePartner, PartnersInTurn
 from .shapes import Size
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from .noise import NoisePartner
 
 
 @serialisable
@@ -31,14 +30,14 @@ class Composed(LinearOperator):
     it. Source: linear algebra; written `a @ b`.
     """
 
-    factors: tuple[LinearOperator, ...]
+    factors: tuple[LinearOperator, ...] = field(metadata=holds(Operators()))
     _infix: ClassVar[bool] = True
 
     def __init__(self, *factors: LinearOperator):
         if len(factors) < 2 or not all(isinstance(f, LinearOperator) for f in factors):
             raise TypeError("Composed takes two or more operators")
         flat = (f.factors if isinstance(f, Composed) else (f,) for f in factors)
-        object.__setattr__(self, "factors", tuple(f for group in flat for f in group))
+        self._take(factors=[f for group in flat for f in group])
 
     @property
     def gain(self) -> float | None:
@@ -59,11 +58,9 @@ class Composed(LinearOperator):
     def keeps_size(self) -> bool:
         return all(f.keeps_size for f in self.factors)
 
-    def noise_partner(self) -> "LinearOperator | NoisePartner":
+    def noise_partner(self) -> NoisePartner:
         if self.isotropic:
             return super().noise_partner()
-        from .noise import PartnersInTurn
-
         return PartnersInTurn(self, tuple(f.noise_partner() for f in reversed(self.factors)))
 
     def coverage(self, shape: Sequence[int]) -> np.ndarray:
@@ -127,15 +124,115 @@ class Composed(LinearOperator):
             y = factor.adjoint(y, at)
         return y
 
-    def _config(self) -> Config:
-        return {"factors": [f.to_dict() for f in self.factors]}
-
-    @classmethod
-    def _from_config(cls, config: Config, depth: int) -> "Self":
-        (factors,) = take(cls.__name__, config, "factors")
-        if not isinstance(factors, list | tuple) or not 2 <= len(factors) <= 16:
-            raise ValueError("factors must be a list of 2 to 16 operators")
-        return cls(*(read(f, depth - 1) for f in factors))
-
     def __repr__(self) -> str:
         return " @ ".join(f._grouped_repr() for f in self.factors)
+
+
+@dataclass(frozen=True, repr=False)
+class _Around(LinearOperator):
+    """An operator with the sizes of another."""
+
+    operator: LinearOperator = field(metadata=holds(Operator(), key="of"))
+
+    @property
+    def keeps_size(self) -> bool:
+        return self.operator.keeps_size
+
+    def coverage(self, shape: Sequence[int]) -> np.ndarray:
+        return self.operator.coverage(shape)
+
+    def on_cells(self, pixels: int) -> LinearOperator:
+        return dataclasses.replace(self, operator=self.operator.on_cells(pixels))
+
+    def _fault(self, size: Size) -> str | None:
+        return self.operator._fault(size)
+
+    def _nearest(self, size: Size) -> tuple[Size, ...]:
+        return self.operator._nearest(size)
+
+    def _out_size(self, size: Size) -> Size:
+        return self.operator._out_size(size)
+
+    def _in_size(self, size: Size) -> Size | None:
+        return self.operator._in_size(size)
+
+
+@serialisable
+@dataclass(frozen=True, repr=False)
+class Scaled(_Around):
+    """A number times an operator.
+
+    forward   c A x
+    adjoint   c A^T y
+
+    The gain is |c| times that of A. Raises ValueError unless c is finite and not 0. Written `c * a`.
+    """
+
+    factor: float = field(metadata=holds(RealNumber()))
+    _infix: ClassVar[bool] = True
+
+    def _prepare(self) -> None:
+        if self.factor == 0:
+            raise ValueError(f"the factor of a Scaled must be finite and not 0, not {self.factor}")
+
+    @property
+    def gain(self) -> float | None:
+        return None if self.operator.gain is None else abs(self.factor) * self.operator.gain
+
+    @property
+    def preserves_constants(self) -> bool:
+        return self.factor == 1 and self.operator.preserves_constants
+
+    def noise_partner(self) -> NoisePartner:
+        # A factor leaves white noise to its partner; its sign could go either way, and stays with isotropic ones.
+        return super().noise_partner() if self.isotropic else self.operator.noise_partner()
+
+    def noise_gain(self, shape: Sequence[int]) -> float | None:
+        inner = self.operator.noise_gain(shape)
+        return None if inner is None else abs(self.factor) * inner
+
+    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
+        return self.factor * self.operator.matrix(shape)
+
+    def _forward(self, x: Array) -> Array:
+        return self.operator(x) * self.factor
+
+    def _adjoint(self, y: Array, size: Size) -> Array:
+        return self.operator.adjoint(y, size) * self.factor
+
+    def __repr__(self) -> str:
+        return f"{self.factor!r} * {self.operator._grouped_repr()}"
+
+
+@serialisable
+@dataclass(frozen=True, repr=False)
+class Whitened(_Around):
+    """The noise partner of an isotropic operator: unit white noise in, unit white noise out.
+
+    forward   A x / g
+    adjoint   A^T y / g
+
+    Raises ValueError unless A is isotropic.
+    """
+
+    def _prepare(self) -> None:
+        if not self.operator.isotropic:
+            raise ValueError(f"{self.operator!r} is not isotropic: it colours white noise, and no factor mends that")
+
+    @property
+    def gain(self) -> float:
+        return 1.0
+
+    def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
+        return self.operator.matrix(shape) / self._divisor
+
+    @property
+    def _divisor(self) -> float:
+        assert self.operator.gain is not None, "checked at construction"
+        return self.operator.gain
+
+    def _forward(self, x: Array) -> Array:
+        return self.operator(x) / self._divisor
+
+    def _adjoint(self, y: Array, size: Size) -> Array:
+        return self.operator.adjoint(y, size) / self._divisor
