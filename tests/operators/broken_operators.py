@@ -14,11 +14,11 @@ from commutant.operators import (
     Translate,
     Warp,
 )
-from commutant.operators.noise.area import AreaSplit
-from commutant.operators.noise.band import FreshBand
-from commutant.operators.noise.complement import FreshComplement
-from commutant.operators.noise.nyquist import FreshNyquist
-from commutant.operators.noise.split import ConservativeSplit
+from commutant.operators.resize import AreaSplit
+from commutant.operators.sampling import ConservativeSplit
+from commutant.operators.separable import FreshComplement
+from commutant.operators.spectral import FreshNyquist
+from commutant.operators.translate import FreshBand
 
 
 class AdjointWithoutItsFactor(BlockMean):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from operator_cases import CASES
 
 from commutant.operators import BlockMean, LinearOperator, StridedSelection
-from commutant.operators.config import serialisable
+from commutant.operators.fields import serialisable
 
 MEAN = {"operator": "BlockMean", "scale": [2, 2]}
 

@@ -12,7 +12,7 @@ from laws import TOLERANCE, gradient, relative
 from operator_cases import CASES
 
 from commutant.operators import BlockMean, Kronecker, LinearOperator, OrthonormalSum, Resize, ShapeError, SpectralCrop
-from commutant.operators.banded import BAND, Banded
+from commutant.operators.separable import BAND, Banded
 
 generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
