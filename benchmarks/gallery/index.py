@@ -15,6 +15,7 @@ from commutant.operators import (
     Homography,
     Kronecker,
     LinearOperator,
+    LinearPartner,
     OrthonormalSum,
     Permutation,
     QuarterTurn,
@@ -103,9 +104,9 @@ def gain(operator: LinearOperator) -> str:
 
 def partner(operator: LinearOperator) -> str:
     found = operator.noise_partner()
-    if found is operator:
-        return "itself"
-    return "A / g" if isinstance(found, Whitened) else type(found).__name__
+    if not isinstance(found, LinearPartner):
+        return type(found).__name__
+    return "itself" if found.carrier is operator else "A / g"
 
 
 def cell_grid(operator: LinearOperator) -> str:
