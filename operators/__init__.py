@@ -11,33 +11,40 @@
 `StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `OrthonormalSum` is that with noise gain 1.
 `SpectralCrop` keeps the low frequencies at any other size, `FourierCrop` at any smaller one, `Resize` has the usual
 kernels, `Kronecker` is any two matrices. `Roll`, `Flip`, `QuarterTurn` and `Permutation` rearrange pixels; `Translate`,
-`FourierShift`, `Warp`, `Affine` and `Homography` move the scene. `a @ b` composes, `c * a` scales, and
-`a.noise_partner()` carries unit white noise to unit white noise, with fresh noise where `a` alone would colour it.
+`FourierShift`, `Warp`, `Affine` and `Homography` move the scene. `Sum`, `Stack` and `BlockDiagonal`
+put operators side by side. `a @ b` composes, `a + b` adds, `c * a` scales, `a.T` transposes, `a.pseudoinverse()` goes
+back, and `a.noise_partner()` carries unit white noise to unit white noise, with fresh noise where `a` alone would
+colour it.
 """
 
 from .adjoint import Adjoint, ConditionalUpsampling
 from .algebra import Composed, Scaled, Whitened
+from .analysis import Diagonal, check_adjoint
 from .base import LinearOperator
 from .blocks import BlockMean, OrthonormalSum, StridedSelection
 from .noise import LinearPartner, NoisePartner
-from .rearrangement import Flip, Permutation, QuarterTurn, Roll
+from .rearrangement import Flip, Identity, Permutation, QuarterTurn, Roll
 from .resize import Resize
 from .separable import Kronecker
 from .shapes import ShapeError
 from .spectral import FourierCrop, FourierShift, SpectralCrop
+from .stacked import BlockDiagonal, Stack, Sum
 from .translate import Translate
 from .warp import Affine, Homography, Warp
 
 __all__ = [
     "Adjoint",
     "Affine",
+    "BlockDiagonal",
     "BlockMean",
     "Composed",
     "ConditionalUpsampling",
+    "Diagonal",
     "Flip",
     "FourierCrop",
     "FourierShift",
     "Homography",
+    "Identity",
     "Kronecker",
     "LinearOperator",
     "LinearPartner",
@@ -50,8 +57,11 @@ __all__ = [
     "Scaled",
     "ShapeError",
     "SpectralCrop",
+    "Stack",
     "StridedSelection",
+    "Sum",
     "Translate",
     "Warp",
     "Whitened",
+    "check_adjoint",
 ]

@@ -11,8 +11,9 @@ from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array, array_namespace
 from .base import LinearOperator
-from .fields import MAX_SIDE, Operator, Pair, holds, serialisable
+from .fields import MAX_SIDE, Operator, Pair, holds
 from .noise import NoisePartner
+from .saved import grown_to, serialisable
 from .shapes import Size
 
 
@@ -63,6 +64,19 @@ class Adjoint(LinearOperator):
 
     def transposed(self, shape: Size | None = None) -> LinearOperator:
         return self.operator
+
+    def norm(self, shape: Sequence[int]) -> float:
+        return self.operator.norm(self.out_shape(shape)[-2:])
+
+    def condition_number(self, shape: Sequence[int]) -> float:
+        return self.operator.condition_number(self.out_shape(shape)[-2:])
+
+    def pseudoinverse(self, ridge: float = 0.0, shape: Size | None = None) -> LinearOperator:
+        target = self.shape if shape is None else self._out_size(shape)
+        return self.operator.pseudoinverse(ridge, target).transposed(shape)
+
+    def _grown(self, before: float, back: bool) -> float:
+        return grown_to(self.shape) if self.shape is not None and not back else self.operator._grown(before, not back)
 
     def _fault(self, size: Size) -> str | None:
         source = self._source(size)

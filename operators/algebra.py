@@ -13,8 +13,9 @@ from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array
 from .base import LinearOperator
-from .fields import Operator, Operators, RealNumber, holds, serialisable
+from .fields import Operator, Operators, RealNumber, holds
 from .noise import NoisePartner, PartnersInTurn
+from .saved import serialisable
 from .shapes import Size
 
 
@@ -86,6 +87,11 @@ class Composed(LinearOperator):
             product = factor.matrix(at) @ product
         return product
 
+    def _grown(self, before: float, back: bool) -> float:
+        for factor in self.factors if back else reversed(self.factors):
+            before = factor._grown(before, back)
+        return before
+
     def _stages(self, size: Size) -> list[tuple[LinearOperator, Size]]:
         """Each factor, in order of application, with the size that reaches it."""
         stages = []
@@ -144,6 +150,9 @@ class _Around(LinearOperator):
     def on_cells(self, pixels: int) -> LinearOperator:
         return dataclasses.replace(self, operator=self.operator.on_cells(pixels))
 
+    def _grown(self, before: float, back: bool) -> float:
+        return self.operator._grown(before, back)
+
     def _fault(self, size: Size) -> str | None:
         return self.operator._fault(size)
 
@@ -190,6 +199,10 @@ class Scaled(_Around):
     def noise_gain(self, shape: Sequence[int]) -> float | None:
         inner = self.operator.noise_gain(shape)
         return None if inner is None else abs(self.factor) * inner
+
+    def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
+        axes = self.operator.axes(shape)
+        return None if axes is None else (self.factor * axes[0], axes[1])
 
     def matrix(self, shape: Sequence[int]) -> sparse.csr_array:
         return self.factor * self.operator.matrix(shape)

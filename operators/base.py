@@ -10,14 +10,16 @@ from scipy import sparse  # type: ignore[import-untyped]
 from scipy.sparse import linalg  # type: ignore[import-untyped]
 
 from .arrays import Array
-from .fields import Config, Declared, arguments, is_serialisable, read
+from .fields import Config, Declared
 from .noise import LinearPartner, NoisePartner
+from .saved import arguments, is_serialisable, read, require_savable
 from .shapes import Shape, ShapeError, Size, nearest_by_search
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .algebra import Composed, Scaled
+    from .stacked import Sum
 
 
 class LinearOperator(ABC):
@@ -128,6 +130,46 @@ class LinearOperator(ABC):
 
         return Adjoint(self, shape)
 
+    @property
+    def T(self) -> "LinearOperator":
+        """A^T, as `transposed()`."""
+        return self.transposed()
+
+    @property
+    def H(self) -> "LinearOperator":
+        """A^H, which is A^T: operators are real."""
+        return self.transposed()
+
+    def pseudoinverse(self, ridge: float = 0.0, shape: Size | None = None) -> "LinearOperator":
+        """y -> the x that minimises |A x - y|^2 + ridge |x|^2, the smallest such x for ridge 0 (Moore-Penrose).
+
+        (A^T A + ridge I)^-1 A^T. A multiple of A^T where A is isotropic, for all sizes or on inputs of `shape` (H, W);
+        otherwise, where A is separable, from the singular values of its two matrices. Raises ValueError where there is
+        no closed form, with the way out. Source: Tikhonov regularisation.
+        """
+        from .analysis import pseudoinverse
+
+        return pseudoinverse(self, ridge, shape)
+
+    def norm(self, shape: Sequence[int]) -> float:
+        """The spectral norm on inputs of `shape`: the largest |A x| / |x|.
+
+        In closed form where A is isotropic or separable, else from the dense matrix of a small A, or by Lanczos
+        iterations to rounding.
+        """
+        from .analysis import norm
+
+        return norm(self, shape)
+
+    def condition_number(self, shape: Sequence[int]) -> float:
+        """Largest by smallest of the min(h w, H W) singular values on inputs of `shape`; infinite if rank is missing.
+
+        Raises ValueError where A is neither isotropic nor separable and too large for a dense matrix.
+        """
+        from .analysis import condition_number
+
+        return condition_number(self, shape)
+
     def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
         """The float64 matrices (R, C) of `A x = R x C^T` on inputs of `shape`; None where A is not separable so."""
         self.out_shape(shape)
@@ -168,6 +210,7 @@ class LinearOperator(ABC):
         """
         if not is_serialisable(type(self)):
             raise TypeError(f"{self!r} has no saved form")
+        require_savable(self)
         config: Config = {"operator": type(self).__name__}
         for field in Declared.of(type(self)):
             value = getattr(self, field.name)
@@ -181,9 +224,20 @@ class LinearOperator(ABC):
     def from_dict(cls, config: object) -> "Self":
         """The operator a dict describes. The dict may come from anywhere: anything unexpected is a ValueError."""
         operator = read(config)
+        require_savable(operator)
         if not isinstance(operator, cls):
             raise ValueError(f"config describes a {type(operator).__name__}, not a {cls.__name__}")
         return operator
+
+    def __add__(self, other: object) -> "Sum":
+        """`(a + b)(x)` = a(x) + b(x)."""
+        from .stacked import Sum
+
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __sub__(self, other: object) -> "Sum":
+        """`(a - b)(x)` = a(x) - b(x)."""
+        return self + -other if isinstance(other, LinearOperator) else NotImplemented
 
     def __matmul__(self, other: object) -> "Composed":
         """`(a @ b)(x)` = a(b(x))."""
@@ -204,6 +258,13 @@ class LinearOperator(ABC):
 
     def __neg__(self) -> "Scaled":
         return self * -1.0
+
+    def _grown(self, before: float, back: bool) -> float:
+        """How many times larger than moderate the output is for an input `before` times; `back`, of the adjoint.
+
+        Raises ValueError for more than a saved form may ask for.
+        """
+        return before
 
     def _grouped_repr(self) -> str:
         return f"({self!r})" if self._infix else repr(self)

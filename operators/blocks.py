@@ -19,7 +19,8 @@ from .arrays import (
     require_floating,
 )
 from .base import LinearOperator
-from .fields import MAX_SCALE, Pair, Whole, holds, serialisable
+from .fields import MAX_SCALE, Pair, Whole, holds
+from .saved import moderate, serialisable
 from .shapes import Size, divided, indivisible, multiplied, nearest_divisible
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class BlockOperator(LinearOperator):
     @property
     def preserves_constants(self) -> bool:
         return True
+
+    def _grown(self, before: float, back: bool) -> float:
+        return moderate(before * max(self.scale)) if back else before / min(self.scale)
 
     def _fault(self, size: Size) -> str | None:
         return indivisible(size, self.scale)
@@ -69,7 +73,7 @@ class StridedSelection(BlockOperator):
     Source: the mutually exclusive operators D_k of arXiv 2604.09227.
     """
 
-    phase: tuple[int, int] = field(metadata=holds(Pair(0), named=True))
+    phase: tuple[int, int] = field(metadata=holds(Pair(0, MAX_SCALE), named=True))
 
     def __init__(self, scale: int | tuple[int, int], phase: int | tuple[int, int] = 0):
         sy, sx = SCALE.take("scale", scale)

@@ -14,10 +14,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 from numbers import Rational, Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,16 +27,13 @@ if TYPE_CHECKING:
     from .base import LinearOperator
 
 MAX_INTEGER = 2**20  # of distances in a saved form: far above any image side
-MAX_SIDE = 2**20
-MAX_SCALE = 2**20
-MAX_DEPTH = 8
+MAX_SIDE = 2**12  # of a target size in a saved form: its dense matrices take 128 MiB
+MAX_SCALE = 2**6  # by which a saved form may make an image larger or smaller
 LARGEST = 2.0**32  # of an entry of a map of the plane: beyond it positions between pixels have lost their meaning
 SHOWN = 64  # values of a matrix that a repr spells out
 
 Config = dict[str, Any]
 Rows = tuple[tuple[float, ...], ...]
-Class = TypeVar("Class", bound="type[LinearOperator]")
-_kinds: dict[str, type[LinearOperator]] = {}
 
 
 class Kind:
@@ -52,7 +49,7 @@ class Kind:
 
     def save(self, name: str, value: Any) -> Any:
         """The JSON-able form; raises ValueError for what `load` would refuse."""
-        self.load(name, saved := self._json(value), MAX_DEPTH)
+        self.load(name, saved := self._json(value), 1)
         return saved
 
     def show(self, value: Any) -> str:
@@ -165,7 +162,9 @@ class Ratios(Kind):
     def load(self, name: str, saved: Any, depth: int) -> tuple[Fraction, Fraction]:
         if not isinstance(saved, list | tuple) or len(saved) != 2:
             raise ValueError(f"{name} must be a list of two ratios")
-        first, second = (Fraction(*Pair(1).load(name, ratio, depth)) for ratio in saved)
+        first, second = (Fraction(*Pair(1, MAX_SIDE).load(name, ratio, depth)) for ratio in saved)
+        if max(first, 1 / first, second, 1 / second) > MAX_SCALE:
+            raise ValueError(f"{name} must hold ratios from 1/{MAX_SCALE} to {MAX_SCALE}")
         return first, second
 
     def show(self, value: tuple[Fraction, Fraction]) -> str:
@@ -264,6 +263,8 @@ class Operator(Kind):
         return value
 
     def load(self, name: str, saved: Any, depth: int) -> LinearOperator:
+        from .saved import read
+
         return read(saved, depth - 1)
 
     def save(self, name: str, value: LinearOperator) -> Config:
@@ -276,10 +277,13 @@ class Operators(Kind):
     def take(self, name: str, value: Iterable[Any]) -> tuple[LinearOperator, ...]:
         return tuple(Operator().take(name, each) for each in value)
 
+    def show(self, value: tuple[LinearOperator, ...]) -> str:
+        return ", ".join(map(repr, value))
+
     def load(self, name: str, saved: Any, depth: int) -> list[LinearOperator]:
         if not isinstance(saved, list | tuple) or not 2 <= len(saved) <= 16:
             raise ValueError(f"{name} must be a list of 2 to 16 operators")
-        return [read(each, depth - 1) for each in saved]
+        return [Operator().load(name, each, depth) for each in saved]
 
     def save(self, name: str, value: tuple[LinearOperator, ...]) -> list[Config]:
         if len(value) > 16:
@@ -321,53 +325,6 @@ class Declared:
 
 
 _declared: dict[type, tuple[Declared, ...]] = {}  # torch.compile, which can look up what is there, cannot derive it
-
-
-def serialisable(kind: Class) -> Class:
-    """Class decorator: let `LinearOperator.from_dict` build this operator, under its class name."""
-    if kind.__name__ in _kinds:
-        raise ValueError(f"an operator named {kind.__name__} is registered already")
-    _kinds[kind.__name__] = kind
-    return kind
-
-
-def is_serialisable(kind: type) -> bool:
-    """Whether `LinearOperator.from_dict` builds this very class."""
-    return _kinds.get(kind.__name__) is kind
-
-
-def read(config: object, depth: int = MAX_DEPTH) -> LinearOperator:
-    """Build the operator that `config` describes; raises ValueError naming what is wrong with it."""
-    if depth == 0:
-        raise ValueError(f"operator config is nested deeper than {MAX_DEPTH} levels")
-    if not isinstance(config, dict):
-        raise ValueError(f"operator config must be a dict, not {type(config).__name__}")
-    name = config.get("operator")
-    if not isinstance(name, str) or name not in _kinds:
-        raise ValueError(f"operator config names no known operator: {name!r:.80}; known: {sorted(_kinds)}")
-    fields = {key: value for key, value in config.items() if key != "operator"}
-    return _kinds[name]._from_config(fields, depth)
-
-
-def arguments(kind: type, config: Mapping[str, Any], depth: int) -> tuple[list[Any], dict[str, Any]]:
-    """The constructor's arguments for a config that holds exactly the declared fields; ValueError for another."""
-    fields = Declared.of(kind)
-    required = {field.key for field in fields if field.none != "left out"}
-    if not required <= set(config) <= {field.key for field in fields}:
-        wanted = sorted(field.key for field in fields)
-        raise ValueError(f"{kind.__name__} config must hold exactly the fields {wanted}, not {list(config)!r:.200}")
-    given: list[Any] = []
-    by_keyword: dict[str, Any] = {}
-    for field in fields:
-        saved = config.get(field.key)
-        value: Any = None if saved is None and field.none else field.kind.load(field.key, saved, depth)
-        if isinstance(field.kind, Operators):
-            given += value
-        elif field.by_keyword:
-            by_keyword[field.name] = value
-        else:
-            given.append(value)
-    return given, by_keyword
 
 
 def _two(name: str, value: Any) -> tuple[Any, Any]:

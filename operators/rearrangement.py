@@ -12,8 +12,9 @@ from scipy import sparse  # type: ignore[import-untyped]
 
 from .arrays import Array, array_namespace, take_pixels
 from .base import SameSize
-from .fields import Choice, Held, Whole, holds, serialisable
+from .fields import Choice, Held, Whole, holds
 from .host_array import HostArray
+from .saved import serialisable
 from .shapes import Size, whole_cells
 
 AXES = {"horizontal": (-1,), "vertical": (-2,), "both": (-2, -1)}
@@ -49,6 +50,33 @@ class Rearrangement(SameSize):
 
     def _adjoint(self, y: Array, size: Size) -> Array:
         return self.inverse._forward(y)
+
+
+@serialisable
+@dataclass(frozen=True, repr=False)
+class Identity(Rearrangement):
+    """Leave the image as it is.
+
+    forward   y = x        (..., H, W) -> (..., H, W), the same array
+    adjoint   the same
+
+    Gain 1, any size and dtype; the same on every grid (`on_cells`). Source: linear algebra.
+    """
+
+    @property
+    def inverse(self) -> Identity:
+        return self
+
+    def on_cells(self, pixels: int) -> Identity:
+        Whole(1).take("pixels", pixels)
+        return self
+
+    def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        height, width = self.out_shape(shape)[-2:]
+        return np.eye(height), np.eye(width)
+
+    def _forward(self, x: Array) -> Array:
+        return x
 
 
 @serialisable

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from .arrays import Array, accumulation_dtype, array_namespace, cast, full_precision
-from .fields import MAX_SIDE, Choice, Config, Flag, Pair, Ratios, Whole, holds, serialisable
+from .fields import MAX_SIDE, Choice, Config, Flag, Pair, Ratios, Whole, holds
 from .noise import NoisePartner
+from .saved import grown_to, moderate, serialisable
 from .separable import Banded, SeparableOperator
 from .shapes import Size, divided, indivisible, multiplied, nearest_divisible
 
@@ -60,6 +61,12 @@ class ResizeOperator(SeparableOperator):
             near = max(1, round(height / cells)) * cells, max(1, round(width / cells)) * cells
             raise ValueError(f"{self!r} does not lead to whole cells of {cells} pixels; nearest shape: {near}")
         return replace(self, shape=(height // cells, width // cells))
+
+    def _grown(self, before: float, back: bool) -> float:
+        if self.scale is not None:
+            return moderate(before * float(max(self.scale) if back else 1 / min(self.scale)))
+        assert self.shape is not None
+        return 1.0 if back else grown_to(self.shape)  # back to a size that the caller gives
 
     def _length(self, axis: int, length: int) -> int:
         """The target length of an axis."""

@@ -22,9 +22,10 @@ from .arrays import (
     require_floating,
 )
 from .base import LinearOperator
-from .fields import Matrix, holds, serialisable
+from .fields import Matrix, holds
 from .host_array import HostArray
 from .noise import NoisePartner
+from .saved import grown_to, serialisable
 from .shapes import Shape, Size
 
 BAND = 64  # rows multiplied together: fewer make many small products, more take in many zeros (measured at 64 to 1024)
@@ -138,6 +139,9 @@ class Kronecker(SeparableOperator):
 
     def noise_partner(self) -> NoisePartner:
         return FreshComplement(self) if self.gain is None else super().noise_partner()
+
+    def _grown(self, before: float, back: bool) -> float:
+        return grown_to(self._in_size() if back else self._out_size())
 
     def _axis(self, axis: int, length: int) -> np.ndarray:
         return (self.rows, self.columns)[axis]

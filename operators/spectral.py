@@ -17,9 +17,10 @@ import numpy as np
 
 from .arrays import Array, accumulation_dtype, array_namespace, cast, device_of
 from .base import SameSize
-from .fields import RealNumber, Whole, holds, serialisable
+from .fields import RealNumber, Whole, holds
 from .noise import NoisePartner
 from .resize import ResizeOperator
+from .saved import serialisable
 from .separable import FreshComplement, SeparableOperator
 from .shapes import Size
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from .arrays import Array, array_namespace, device_of, is_torch, padded
 from .base import SameSize
-from .fields import Choice, Whole, holds, serialisable
+from .fields import Choice, Whole, holds
 from .noise import NoisePartner
+from .saved import serialisable
 from .shapes import Size, whole_cells
 
 FILLS = ("reflect", "edge", "zero")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .fields import LARGEST, Entries, Held, RealNumber, Rows, Whole, holds, serialisable
+from .fields import LARGEST, Entries, Held, RealNumber, Rows, Whole, holds
 from .host_array import HostArray
 from .sampling import FILL, MODE, SampledOperator, Sampling, sampling
+from .saved import serialisable
 from .shapes import Size, nearest_by_search
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from commutant import operators
-from commutant.operators import LinearOperator, NoisePartner
+from commutant.operators import LinearOperator, NoisePartner, Stack, Sum
 from commutant.operators.host_array import HostArray
 
 TOLERANCE = 1e-11  # float64, images of at most a few hundred pixels
@@ -106,11 +106,22 @@ def noise_partner_is_white(op, size, rng) -> float:
 
     For an isotropic operator the partner is a linear operator, with gain 1: the operator itself if that has gain 1.
     """
+    if isinstance(op, Sum | Stack):
+        return without_partner(op)
     partner = op.noise_partner()
     white = relative(joint_gram(partner, size), np.eye(np.prod(op.out_shape(size))))
     if not op.isotropic:
         return white
     return max(white, float((partner.carrier is op) != (op.gain == 1)), gram(partner.carrier, size, rng))
+
+
+def without_partner(op) -> float:
+    """Sums and stacks know of no partner, and say so."""
+    try:
+        op.noise_partner()
+    except ValueError as error:
+        return float("has no noise partner" not in str(error) or op.isotropic)
+    return np.inf
 
 
 def joint_gram(partner: NoisePartner, size) -> np.ndarray:
