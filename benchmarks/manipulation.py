@@ -35,7 +35,7 @@ from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.classifier import labels_of, load_classifier
 from commutant.integrations.scenes.evaluate import found
-from commutant.operators import Affine, Flip, LinearOperator, Translate, Warp
+from commutant.operators import Affine, Flip, LinearOperator, LinearPartner, Translate, Warp
 
 from .consistency import unseen_scenes
 
@@ -63,8 +63,8 @@ class Whole(LinearOperator):
 
     operator: LinearOperator
 
-    def noise_partner(self) -> LinearOperator:
-        return self.operator
+    def noise_partner(self) -> LinearPartner:
+        return LinearPartner(self, self.operator)
 
     def coverage(self, shape: Sequence[int]) -> np.ndarray:
         return self.operator.coverage(shape)

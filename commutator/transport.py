@@ -229,9 +229,7 @@ class Motion:
         return self.path.output(self.operator(denoised), self.state(x, t), t)
 
 
-def _moved(partner: LinearOperator | NoisePartner, noise: Array, seeds: Sequence[int]) -> Array:
-    if not isinstance(partner, NoisePartner):
-        return partner(noise)
+def _moved(partner: NoisePartner, noise: Array, seeds: Sequence[int]) -> Array:
     # Sample by sample, so that one image moves the same way whatever else is in the batch.
     parts = [partner(noise[b : b + 1], seed) for b, seed in enumerate(seeds)]
     return array_namespace(noise).concat(parts, axis=0)

@@ -10,49 +10,44 @@
 
 `StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `OrthonormalSum` is that with noise gain 1.
 `SpectralCrop` keeps the low frequencies at any other size, `FourierCrop` at any smaller one, `Resize` has the usual
-kernels. `Translate` and `FourierShift` move the image, `Kronecker` is any two matrices. `a @ b` composes, `c * a`
-scales, `a.noise_partner()` carries unit white noise to unit white noise.
-`StridedSelection` keeps one pixel per block, `BlockMean` averages blocks, `SpectralCrop` keeps the low frequencies at
-any smaller size. `Roll`, `Flip`, `QuarterTurn` and `Permutation` rearrange pixels; `Translate`, `Warp`, `Affine` and
-`Homography` move the scene. `a @ b` composes, `c * a` scales, `a.noise_partner()` carries unit white noise to unit
-white noise, with fresh noise where `a` alone would colour it.
+kernels, `Kronecker` is any two matrices. `Roll`, `Flip`, `QuarterTurn` and `Permutation` rearrange pixels; `Translate`,
+`FourierShift`, `Warp`, `Affine` and `Homography` move the scene. `Sum`, `Stack` and `BlockDiagonal`
+put operators side by side. `a @ b` composes, `a + b` adds, `c * a` scales, `a.T` transposes, `a.pseudoinverse()` goes
+back, and `a.noise_partner()` carries unit white noise to unit white noise, with fresh noise where `a` alone would
+colour it.
 """
 
-from .adjoint import Adjoint
-from .affine import Affine
+from .adjoint import Adjoint, ConditionalUpsampling
+from .algebra import Composed, Scaled, Whitened
+from .analysis import Diagonal, check_adjoint
 from .base import LinearOperator
-from .block_mean import BlockMean
-from .block_sum import OrthonormalSum
-from .composed import Composed
-from .flip import Flip
-from .fourier_crop import FourierCrop
-from .fourier_shift import FourierShift
-from .homography import Homography
-from .kronecker import Kronecker
-from .noise import ConditionalUpsampling, NoisePartner
-from .permutation import Permutation
-from .quarter_turn import QuarterTurn
+from .blocks import BlockMean, OrthonormalSum, StridedSelection
+from .noise import LinearPartner, NoisePartner
+from .rearrangement import Flip, Identity, Permutation, QuarterTurn, Roll
 from .resize import Resize
-from .roll import Roll
-from .scaled import Scaled, Whitened
+from .separable import Kronecker
 from .shapes import ShapeError
-from .spectral import SpectralCrop
-from .strided import StridedSelection
+from .spectral import FourierCrop, FourierShift, SpectralCrop
+from .stacked import BlockDiagonal, Stack, Sum
 from .translate import Translate
-from .warp import Warp
+from .warp import Affine, Homography, Warp
 
 __all__ = [
     "Adjoint",
     "Affine",
+    "BlockDiagonal",
     "BlockMean",
     "Composed",
     "ConditionalUpsampling",
+    "Diagonal",
     "Flip",
     "FourierCrop",
     "FourierShift",
     "Homography",
+    "Identity",
     "Kronecker",
     "LinearOperator",
+    "LinearPartner",
     "NoisePartner",
     "OrthonormalSum",
     "Permutation",
@@ -62,8 +57,11 @@ __all__ = [
     "Scaled",
     "ShapeError",
     "SpectralCrop",
+    "Stack",
     "StridedSelection",
+    "Sum",
     "Translate",
     "Warp",
     "Whitened",
+    "check_adjoint",
 ]

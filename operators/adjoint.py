@@ -1,28 +1,24 @@
-"""The adjoint as an operator of its own: from small to large."""
+"""The adjoint as an operator of its own, from small to large, and the noise that goes up with it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse  # type: ignore[import-untyped]
 
-from .arrays import Array
+from .arrays import Array, array_namespace
 from .base import LinearOperator
-from .config import Config, pair, read, serialisable, take
+from .fields import MAX_SIDE, Operator, Pair, holds
+from .noise import NoisePartner
+from .saved import grown_to, serialisable
 from .shapes import Size
-from .values import whole_pair
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from .noise.upsampling import ConditionalUpsampling
 
 
 @serialisable
-@dataclass(frozen=True, init=False, repr=False)
+@dataclass(frozen=True, repr=False)
 class Adjoint(LinearOperator):
     """A^T as an operator; written `A.transposed()`.
 
@@ -34,12 +30,8 @@ class Adjoint(LinearOperator):
     is isotropic. Source: linear algebra.
     """
 
-    operator: LinearOperator
-    shape: Size | None
-
-    def __init__(self, operator: LinearOperator, shape: Size | None = None):
-        object.__setattr__(self, "operator", operator)
-        object.__setattr__(self, "shape", None if shape is None else whole_pair("shape", shape, 1))
+    operator: LinearOperator = field(metadata=holds(Operator(), key="of"))
+    shape: Size | None = field(default=None, metadata=holds(Pair(1, MAX_SIDE), none="null"))
 
     @property
     def gain(self) -> float | None:
@@ -54,11 +46,9 @@ class Adjoint(LinearOperator):
         same = size[0] * size[1] == shape[-2] * shape[-1]  # a square A with A A^T = g^2 I has A^T A = g^2 I as well
         return self.operator.noise_gain(size) if same else None
 
-    def noise_partner(self) -> LinearOperator | ConditionalUpsampling:  # type: ignore[override]
+    def noise_partner(self) -> NoisePartner:
         if self.gain is not None:
-            return super().noise_partner()  # type: ignore[return-value]
-        from .noise.upsampling import ConditionalUpsampling
-
+            return super().noise_partner()
         # With a given shape the gain may depend on it.
         gain = self.operator.gain if self.shape is None else self.operator.noise_gain(self.shape)
         if gain is None:
@@ -74,6 +64,19 @@ class Adjoint(LinearOperator):
 
     def transposed(self, shape: Size | None = None) -> LinearOperator:
         return self.operator
+
+    def norm(self, shape: Sequence[int]) -> float:
+        return self.operator.norm(self.out_shape(shape)[-2:])
+
+    def condition_number(self, shape: Sequence[int]) -> float:
+        return self.operator.condition_number(self.out_shape(shape)[-2:])
+
+    def pseudoinverse(self, ridge: float = 0.0, shape: Size | None = None) -> LinearOperator:
+        target = self.shape if shape is None else self._out_size(shape)
+        return self.operator.pseudoinverse(ridge, target).transposed(shape)
+
+    def _grown(self, before: float, back: bool) -> float:
+        return grown_to(self.shape) if self.shape is not None and not back else self.operator._grown(before, not back)
 
     def _fault(self, size: Size) -> str | None:
         source = self._source(size)
@@ -110,13 +113,30 @@ class Adjoint(LinearOperator):
     def _adjoint(self, y: Array, size: Size) -> Array:
         return self.operator(y)
 
-    def _config(self) -> Config:
-        return {"of": self.operator.to_dict(), "shape": None if self.shape is None else list(self.shape)}
-
-    @classmethod
-    def _from_config(cls, config: Config, depth: int) -> Self:
-        inner, shape = take(cls.__name__, config, "of", "shape")
-        return cls(read(inner, depth - 1), None if shape is None else pair("shape", shape, 1))
-
     def __repr__(self) -> str:
         return f"{self.operator._grouped_repr()}.transposed({'' if self.shape is None else self.shape})"
+
+
+@dataclass(frozen=True, repr=False)
+class ConditionalUpsampling(NoisePartner):
+    """White noise w of the large size with `A w / g = z`, for an isotropic operator A to the small size.
+
+    forward   w = A^T z / g + (Z - A^T A Z / g^2)        (..., h, w) -> (..., H, W), Z fresh white noise
+
+    `A^T A / g^2` is the projection on what A sees, so w is white and keeps exactly z there. For a block mean this is
+    the split of a noise value among its n children, `w_k = z / sqrt(n) + Z_k - mean(Z)`; for a spectral crop, fresh
+    high frequencies. It is the noise partner of `A.transposed()` and of its multiples.
+    Source: conditional Gaussians; for blocks, the children of a cell in Chang et al. 2024 (infinite-resolution noise).
+    """
+
+    operator: Adjoint
+
+    def _fresh_count(self, size: Size) -> int:
+        return math.prod(self.operator.out_shape(size))
+
+    def _combined(self, noise: Array, fresh: Array) -> Array:
+        down = self.operator.operator
+        whole = array_namespace(fresh).reshape(fresh, self.operator.out_shape(noise.shape))
+        gain = down.noise_gain(whole.shape)
+        assert gain is not None, "an adjoint has this partner only where its operator is isotropic"
+        return whole + down.adjoint(noise / gain - down(whole) / gain**2, whole.shape)

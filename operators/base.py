@@ -10,15 +10,16 @@ from scipy import sparse  # type: ignore[import-untyped]
 from scipy.sparse import linalg  # type: ignore[import-untyped]
 
 from .arrays import Array
-from .config import Config, read
+from .fields import Config, Declared
+from .noise import LinearPartner, NoisePartner
+from .saved import arguments, is_serialisable, read, require_savable
 from .shapes import Shape, ShapeError, Size, nearest_by_search
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .composed import Composed
-    from .noise import NoisePartner
-    from .scaled import Scaled
+    from .algebra import Composed, Scaled
+    from .stacked import Sum
 
 
 class LinearOperator(ABC):
@@ -29,8 +30,8 @@ class LinearOperator(ABC):
 
     dtype, device and array library are kept, and torch differentiates through both directions. Operators are
     immutable and compare by value. A new one defines `_fault`, `_out_size`, `_forward`, `_adjoint` and, where they
-    hold, `_in_size`, `gain`, `preserves_constants`, `keeps_size`, `coverage`, `on_cells`, `axes`, `noise_partner`;
-    `_config` and `_from_config` let it be saved.
+    hold, `_in_size`, `gain`, `preserves_constants`, `keeps_size`, `coverage`, `on_cells`, `axes`, `noise_partner`.
+    As a frozen dataclass with declared fields (`fields.declared`) it has checks, repr and saved form from these.
     """
 
     _infix: ClassVar[bool] = False  # whether the repr needs brackets inside a larger expression
@@ -97,16 +98,15 @@ class LinearOperator(ABC):
         self.out_shape(shape)
         return self.gain
 
-    def noise_partner(self) -> "LinearOperator | NoisePartner":
+    def noise_partner(self) -> NoisePartner:
         """What carries unit white noise to unit white noise along with the signal.
 
-        An isotropic operator gives a linear operator, A / g, or itself when g = 1: call it with the noise. Any other
-        gives a `NoisePartner`: call it with the noise and a seed for the fresh noise it needs. Raises ValueError for
-        an operator that has none.
+        Called with the noise and a seed for the fresh noise it needs. That of an isotropic operator needs none: it is
+        A / g, or A itself when g = 1, as a `LinearPartner`. Raises ValueError for an operator that has none.
         """
-        from .scaled import Whitened
+        from .algebra import Whitened
 
-        return self if self.gain == 1 else Whitened(self)
+        return LinearPartner(self, self if self.gain == 1 else Whitened(self))
 
     @property
     def keeps_size(self) -> bool:
@@ -129,6 +129,46 @@ class LinearOperator(ABC):
         from .adjoint import Adjoint
 
         return Adjoint(self, shape)
+
+    @property
+    def T(self) -> "LinearOperator":
+        """A^T, as `transposed()`."""
+        return self.transposed()
+
+    @property
+    def H(self) -> "LinearOperator":
+        """A^H, which is A^T: operators are real."""
+        return self.transposed()
+
+    def pseudoinverse(self, ridge: float = 0.0, shape: Size | None = None) -> "LinearOperator":
+        """y -> the x that minimises |A x - y|^2 + ridge |x|^2, the smallest such x for ridge 0 (Moore-Penrose).
+
+        (A^T A + ridge I)^-1 A^T. A multiple of A^T where A is isotropic, for all sizes or on inputs of `shape` (H, W);
+        otherwise, where A is separable, from the singular values of its two matrices. Raises ValueError where there is
+        no closed form, with the way out. Source: Tikhonov regularisation.
+        """
+        from .analysis import pseudoinverse
+
+        return pseudoinverse(self, ridge, shape)
+
+    def norm(self, shape: Sequence[int]) -> float:
+        """The spectral norm on inputs of `shape`: the largest |A x| / |x|.
+
+        In closed form where A is isotropic or separable, else from the dense matrix of a small A, or by Lanczos
+        iterations to rounding.
+        """
+        from .analysis import norm
+
+        return norm(self, shape)
+
+    def condition_number(self, shape: Sequence[int]) -> float:
+        """Largest by smallest of the min(h w, H W) singular values on inputs of `shape`; infinite if rank is missing.
+
+        Raises ValueError where A is neither isotropic nor separable and too large for a dense matrix.
+        """
+        from .analysis import condition_number
+
+        return condition_number(self, shape)
 
     def axes(self, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray] | None:
         """The float64 matrices (R, C) of `A x = R x C^T` on inputs of `shape`; None where A is not separable so."""
@@ -163,26 +203,51 @@ class LinearOperator(ABC):
         )
 
     def to_dict(self) -> Config:
-        """A JSON-able description, read back by `LinearOperator.from_dict`."""
-        return {"operator": type(self).__name__, **self._config()}
+        """A JSON-able description, read back by `LinearOperator.from_dict`.
+
+        Raises TypeError for an operator that is not registered (`fields.serialisable`), ValueError for one that would
+        be refused when read.
+        """
+        if not is_serialisable(type(self)):
+            raise TypeError(f"{self!r} has no saved form")
+        require_savable(self)
+        config: Config = {"operator": type(self).__name__}
+        for field in Declared.of(type(self)):
+            value = getattr(self, field.name)
+            if value is not None:
+                config[field.key] = field.kind.save(field.key, value)
+            elif field.none == "null":
+                config[field.key] = None
+        return config
 
     @classmethod
     def from_dict(cls, config: object) -> "Self":
         """The operator a dict describes. The dict may come from anywhere: anything unexpected is a ValueError."""
         operator = read(config)
+        require_savable(operator)
         if not isinstance(operator, cls):
             raise ValueError(f"config describes a {type(operator).__name__}, not a {cls.__name__}")
         return operator
 
+    def __add__(self, other: object) -> "Sum":
+        """`(a + b)(x)` = a(x) + b(x)."""
+        from .stacked import Sum
+
+        return Sum(self, other) if isinstance(other, LinearOperator) else NotImplemented
+
+    def __sub__(self, other: object) -> "Sum":
+        """`(a - b)(x)` = a(x) - b(x)."""
+        return self + -other if isinstance(other, LinearOperator) else NotImplemented
+
     def __matmul__(self, other: object) -> "Composed":
         """`(a @ b)(x)` = a(b(x))."""
-        from .composed import Composed
+        from .algebra import Composed
 
         return Composed(self, other) if isinstance(other, LinearOperator) else NotImplemented
 
     def __mul__(self, factor: object) -> "Scaled":
         """`(c * a)(x)` = c a(x)."""
-        from .scaled import Scaled
+        from .algebra import Scaled
 
         return Scaled(self, float(factor)) if isinstance(factor, Real) else NotImplemented
 
@@ -193,6 +258,13 @@ class LinearOperator(ABC):
 
     def __neg__(self) -> "Scaled":
         return self * -1.0
+
+    def _grown(self, before: float, back: bool) -> float:
+        """How many times larger than moderate the output is for an input `before` times; `back`, of the adjoint.
+
+        Raises ValueError for more than a saved form may ask for.
+        """
+        return before
 
     def _grouped_repr(self) -> str:
         return f"({self!r})" if self._infix else repr(self)
@@ -226,9 +298,51 @@ class LinearOperator(ABC):
     def _adjoint(self, y: Array, size: Size) -> Array:
         """A^T y, for an input of `size`, without fault, and y of its output size."""
 
-    def _config(self) -> Config:
-        raise TypeError(f"{self!r} has no saved form")
-
     @classmethod
-    def _from_config(cls, config: Config, depth: int) -> "LinearOperator":
-        raise ValueError(f"{cls.__name__} has no saved form")
+    def _from_config(cls, config: Config, depth: int) -> "Self":
+        given, by_keyword = arguments(cls, config, depth)
+        return cls(*given, **by_keyword)
+
+    def __post_init__(self) -> None:
+        """What the constructor that a dataclass generates does last."""
+        self._take(**{field.name: getattr(self, field.name) for field in Declared.of(type(self))})
+
+    def _take(self, **given: Any) -> None:
+        """Set the declared fields, read by their kinds; for constructors that take more than one form."""
+        for field in Declared.of(type(self)):
+            value = given[field.name]
+            if value is not None or not field.none:
+                value = field.kind.take(field.key, value)
+            object.__setattr__(self, field.name, value)
+        self._prepare()
+
+    def _prepare(self) -> None:  # noqa: B027 - most need none
+        """Checks between fields, and what follows from them."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{field.key}={text}" if field.named else text
+            for field in Declared.of(type(self))
+            for text in [field.kind.show(getattr(self, field.name))]
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class SameSize(LinearOperator):
+    """(..., H, W) -> (..., H, W); raises ShapeError for images without pixels."""
+
+    @property
+    def keeps_size(self) -> bool:
+        return True
+
+    def _fault(self, size: Size) -> str | None:
+        return None if min(size) > 0 else "height and width must be positive"
+
+    def _nearest(self, size: Size) -> tuple[Size, ...]:
+        return ((max(size[0], 1), max(size[1], 1)),)
+
+    def _out_size(self, size: Size) -> Size:
+        return size
+
+    def _in_size(self, size: Size) -> Size | None:
+        return size

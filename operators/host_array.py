@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .config import Config, integer, take
-
 MAX_VALUES = 2**22  # keeps a hostile header from asking for absurd sizes
 SAVED = {"float32": "<f4", "float64": "<f8", "int64": "<i8"}
 
@@ -40,7 +38,7 @@ class HostArray:
     def __str__(self) -> str:
         return f"<{'x'.join(map(str, self.values.shape[:2]))} {self.name} {self.digest[:8]}>"
 
-    def to_config(self) -> Config:
+    def to_config(self) -> dict[str, Any]:
         """A JSON-able form: base64 of little-endian values, float32 where that holds them exactly.
 
         Raises ValueError for more than MAX_VALUES values, which would not be read back.
@@ -56,12 +54,14 @@ class HostArray:
     @classmethod
     def from_config(cls, name: str, config: object, dims: int, dtypes: Sequence[str]) -> HostArray:
         """The array of `dims` dims that an untrusted dict describes; raises ValueError on anything unexpected."""
-        if not isinstance(config, dict):
-            raise ValueError(f"{name} must be a dict of shape, dtype and data, not {type(config).__name__}")
-        shape, kind, data = take(name, config, "shape", "dtype", "data")
+        if not isinstance(config, dict) or set(config) != {"shape", "dtype", "data"}:
+            raise ValueError(f"{name} must be a dict of exactly the fields shape, dtype and data")
+        shape, kind, data = config["shape"], config["dtype"], config["data"]
         if not isinstance(shape, list | tuple) or len(shape) != dims:
             raise ValueError(f"the shape of {name} must be a list of {dims} integers")
-        count = math.prod(integer(f"the shape of {name}", n, 1) for n in shape)
+        if not all(type(n) is int and 1 <= n <= MAX_VALUES for n in shape):
+            raise ValueError(f"each side of {name} must be an integer from 1 to {MAX_VALUES}")
+        count = math.prod(shape)
         if count > MAX_VALUES:
             raise ValueError(f"{name} must have at most {MAX_VALUES} values, not {count}")
         if not isinstance(kind, str) or kind not in dtypes:
@@ -83,7 +83,7 @@ def _read(name: str, values: Any, dtype: type) -> np.ndarray:
         given = np.asarray(values)
         if given.dtype.kind not in ("iu" if dtype is np.int64 else "iuf"):
             raise TypeError
-        read = np.array(given, dtype=dtype) + dtype(0)  # one zero, not two: equal values, equal bytes
+        read = np.asarray(np.array(given, dtype=dtype) + dtype(0))  # one zero, not two: equal values, equal bytes
     except (TypeError, ValueError) as error:
         kind = "integers" if dtype is np.int64 else "real numbers"
         raise ValueError(f"{name} must be an array of {kind}") from error

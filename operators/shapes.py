@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeAlias
 
+from .fields import Whole
+
 Size: TypeAlias = tuple[int, int]  # height, width: the last two dims of an array
 Shape: TypeAlias = tuple[int, ...]
 Scale: TypeAlias = tuple[int, int] | tuple[Fraction, Fraction]
@@ -64,3 +66,12 @@ def nearest_by_search(size: Size, valid: Callable[[Size], bool], reach: int = 64
             if len(found) >= wanted:
                 return tuple(found[:wanted])
     return tuple(found)
+
+
+def whole_cells(move: object, distance: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """A distance (dx, dy) in cells `pixels` wide; ValueError naming `move` and the nearest where it is no whole one."""
+    width, (dx, dy) = Whole(1).take("pixels", pixels), distance
+    if dx % width or dy % width:
+        near = " or ".join(f"({to(dx / width) * width}, {to(dy / width) * width})" for to in (math.floor, math.ceil))
+        raise ValueError(f"{move!r} is no whole number of cells of {width} pixels; nearest (dx, dy): {near}")
+    return dx // width, dy // width

@@ -1,31 +1,25 @@
-"""Translation by whole pixels, with new content where the image has moved away."""
+"""Translation by whole pixels, with new content where the image has moved away, and fresh noise there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .arrays import Array, array_namespace, device_of, is_torch, padded
-from .base import LinearOperator
-from .config import Config, serialisable, signed, take, text
-from .same_size import SameSize
-from .shapes import Size
-from .values import choice, whole, whole_cells
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-    from .noise.band import FreshBand
+from .base import SameSize
+from .fields import Choice, Whole, holds
+from .noise import NoisePartner
+from .saved import serialisable
+from .shapes import Size, whole_cells
 
 FILLS = ("reflect", "edge", "zero")
 PADDING = {"reflect": "reflect", "edge": "replicate", "zero": "constant"}  # as torch names them
 
 
 @serialisable
-@dataclass(frozen=True, init=False, repr=False)
+@dataclass(frozen=True, repr=False)
 class Translate(SameSize):
     """Move the image by dx pixels to the right and dy pixels down; what is uncovered is filled.
 
@@ -40,14 +34,9 @@ class Translate(SameSize):
     Source: section 4 of arXiv 2604.09227 (translation); fresh noise in the band.
     """
 
-    dx: int
-    dy: int
-    fill: str
-
-    def __init__(self, dx: int = 0, dy: int = 0, fill: str = "reflect"):
-        object.__setattr__(self, "dx", whole("dx", dx))
-        object.__setattr__(self, "dy", whole("dy", dy))
-        object.__setattr__(self, "fill", choice("fill", fill, FILLS))
+    dx: int = field(default=0, metadata=holds(Whole()))
+    dy: int = field(default=0, metadata=holds(Whole()))
+    fill: str = field(default="reflect", metadata=holds(Choice(FILLS), named=True))
 
     @property
     def gain(self) -> float | None:
@@ -57,10 +46,8 @@ class Translate(SameSize):
     def preserves_constants(self) -> bool:
         return self.fill != "zero" or self.gain is not None
 
-    def noise_partner(self) -> LinearOperator | FreshBand:  # type: ignore[override]
-        from .noise.band import FreshBand
-
-        return self if self.gain is not None else FreshBand(self)
+    def noise_partner(self) -> NoisePartner:
+        return FreshBand(self) if self.gain is None else super().noise_partner()
 
     def coverage(self, shape: Sequence[int]) -> np.ndarray:
         height, width = self.out_shape(shape)[-2:]
@@ -104,16 +91,31 @@ class Translate(SameSize):
             y = _shifted_back(y, axis, d, self.fill)
         return y
 
-    def _config(self) -> Config:
-        return {"dx": self.dx, "dy": self.dy, "fill": self.fill}
 
-    @classmethod
-    def _from_config(cls, config: Config, depth: int) -> Self:
-        dx, dy, fill = take(cls.__name__, config, "dx", "dy", "fill")
-        return cls(signed("dx", dx), signed("dy", dy), text("fill", fill))
+@dataclass(frozen=True, repr=False)
+class FreshBand(NoisePartner):
+    """The noise partner of a translation.
 
-    def __repr__(self) -> str:
-        return f"Translate({self.dx}, {self.dy}, fill={self.fill!r})"
+    forward   noise moved by (dx, dy), beside it fresh noise        (..., H, W) -> (..., H, W)
+
+    Every output pixel is an input pixel or a fresh one, no two the same: white exactly, whatever fill the signal has.
+    """
+
+    operator: Translate
+
+    def _fresh_count(self, size: Size) -> int:
+        (height, width), dy, dx = size, abs(self.operator.dy), abs(self.operator.dx)
+        return dy * width + (height - dy) * dx
+
+    def _combined(self, noise: Array, fresh: Array) -> Array:
+        xp, (*lead, height, width) = array_namespace(noise), noise.shape
+        dx, dy = self.operator.dx, self.operator.dy
+        kept = height - abs(dy)
+        across = xp.reshape(fresh[..., : abs(dy) * width], (*lead, abs(dy), width))
+        along = xp.reshape(fresh[..., abs(dy) * width :], (*lead, kept, abs(dx)))
+        view = noise[..., max(0, -dy) : height - max(0, dy), max(0, -dx) : width - max(0, dx)]
+        moved = xp.concat([along, view] if dx > 0 else [view, along], axis=-1)
+        return xp.concat([across, moved] if dy > 0 else [moved, across], axis=-2)
 
 
 def _shifted(x: Array, axis: int, d: int, fill: str) -> Array:

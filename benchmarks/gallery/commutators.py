@@ -10,7 +10,6 @@ import torch
 
 from commutant.adapters.diffusers import PipelineField
 from commutant.commutator import Field, Motion, RectifiedFlow, commutator_norm, sample_norm
-from commutant.operators import NoisePartner
 
 from .families import Entry
 from .values import Values
@@ -89,8 +88,7 @@ def apart(entry: Entry, run: Run, x: torch.Tensor, t: float) -> torch.Tensor:
         return Motion.of(operator, PATH, run.noise, 1.0, [run.seed]).state(x, t)
     c = PATH.sigma(t)
     if entry.related:
-        partner = operator.noise_partner()
-        moved = partner(run.noise, run.seed) if isinstance(partner, NoisePartner) else partner(run.noise)
+        moved = operator.noise_partner()(run.noise, run.seed)
     else:
         other = torch.Generator().manual_seed(run.seed + 1_000_000)
         moved = torch.randn(operator.out_shape(x.shape), generator=other)

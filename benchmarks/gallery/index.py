@@ -8,13 +8,17 @@ import numpy as np
 
 from commutant.operators import (
     Affine,
+    BlockDiagonal,
     BlockMean,
+    Diagonal,
     Flip,
     FourierCrop,
     FourierShift,
     Homography,
+    Identity,
     Kronecker,
     LinearOperator,
+    LinearPartner,
     OrthonormalSum,
     Permutation,
     QuarterTurn,
@@ -22,6 +26,7 @@ from commutant.operators import (
     Roll,
     ShapeError,
     SpectralCrop,
+    Stack,
     StridedSelection,
     Translate,
     Warp,
@@ -66,6 +71,11 @@ def rows() -> tuple[tuple[str, str, LinearOperator], ...]:
         ("algebra", "Whitened(BlockMean(2))", Whitened(BlockMean(2))),
         ("algebra", "BlockMean(2).transposed()", BlockMean(2).transposed()),
         ("algebra", "Kronecker(rows, columns)", Kronecker(*means)),
+        ("algebra", "Diagonal(weights)", Diagonal(np.linspace(0.1, 1, SIZE[0] * SIZE[1]).reshape(SIZE))),
+        ("algebra", "Identity()", Identity()),
+        ("algebra", "Identity() - Flip()", Identity() - Flip()),
+        ("algebra", "Stack(BlockMean(2), StridedSelection(2))", Stack(BlockMean(2), StridedSelection(2))),
+        ("algebra", "BlockDiagonal(Flip(), Translate(8, 0))", BlockDiagonal(Flip(), Translate(8, 0))),
     )
 
 
@@ -102,10 +112,14 @@ def gain(operator: LinearOperator) -> str:
 
 
 def partner(operator: LinearOperator) -> str:
-    found = operator.noise_partner()
-    if found is operator:
-        return "itself"
-    return "A / g" if isinstance(found, Whitened) else type(found).__name__
+    """What the noise partner is, or the class of one that needs fresh noise."""
+    try:
+        found = operator.noise_partner()
+    except ValueError:
+        return "none"
+    if not isinstance(found, LinearPartner):
+        return type(found).__name__
+    return "itself" if found.carrier is operator else "A / g"
 
 
 def cell_grid(operator: LinearOperator) -> str:

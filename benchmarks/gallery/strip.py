@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from commutant.operators import NoisePartner
-
 from .covariance import colour
 from .families import PIXELS, SIDE, Entry
 
@@ -37,8 +35,10 @@ def strip(image: np.ndarray, entries: Sequence[Entry]) -> Image.Image:
         left = MARGIN + k * (CELL + GAP)
         partner = entry.cells.noise_partner()
         _column(sheet, left, entry.label, entry.operator(image))
-        for shift, name, carrier in ((0, "A n", entry.cells), (CELL - PATCH, "N(n)", partner)):
-            drawn = carrier(noise, 1) if isinstance(carrier, NoisePartner) else carrier(noise)
+        for shift, name, carrier, drawn in (
+            (0, "A n", entry.cells, entry.cells(noise)),
+            (CELL - PATCH, "N(n)", partner, partner(noise, 1)),
+        ):
             found = colour(carrier, noise.shape)
             notes = f"std {found.std:.2f}", f"corr {found.correlation:.2f}"
             _patch(sheet, left + shift, name, drawn, *notes)

@@ -86,7 +86,7 @@ def test_sdxl_is_told_the_sizes_of_the_final(sdxl: Any, scale: Fraction) -> None
     try:
         call = CALL | {"width": 128}
         (item,) = Previewer(sdxl).preview(PROMPT, seeds=[1], scale=scale, progress=False, **call)
-        final = Previewer(sdxl).resume([item], output_type="latent")[0].image
+        final = Previewer(sdxl).finish([item], output_type="latent")[0].image
         low = int(128 / scale)
         assert item.image.size == (low, int(64 / scale))
         assert {cells for cells, _ in told} == {16, low // 8}

@@ -6,6 +6,7 @@ from commutant.operators import (
     BlockMean,
     FourierShift,
     LinearOperator,
+    LinearPartner,
     Resize,
     Roll,
     SpectralCrop,
@@ -13,11 +14,11 @@ from commutant.operators import (
     Translate,
     Warp,
 )
-from commutant.operators.noise.area import AreaSplit
-from commutant.operators.noise.band import FreshBand
-from commutant.operators.noise.complement import FreshComplement
-from commutant.operators.noise.nyquist import FreshNyquist
-from commutant.operators.noise.split import ConservativeSplit
+from commutant.operators.resize import AreaSplit
+from commutant.operators.sampling import ConservativeSplit
+from commutant.operators.separable import FreshComplement
+from commutant.operators.spectral import FreshNyquist
+from commutant.operators.translate import FreshBand
 
 
 class AdjointWithoutItsFactor(BlockMean):
@@ -125,7 +126,7 @@ class WrongScipyForm(BlockMean):
 
 class LoudPartner(BlockMean):
     def noise_partner(self):
-        return self
+        return LinearPartner(self, self)
 
 
 class CoversTooMuch(BlockMean):

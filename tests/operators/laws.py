@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from commutant import operators
-from commutant.operators import LinearOperator, NoisePartner
+from commutant.operators import LinearOperator, NoisePartner, Stack, Sum
 from commutant.operators.host_array import HostArray
 
 TOLERANCE = 1e-11  # float64, images of at most a few hundred pixels
@@ -104,13 +104,24 @@ def scipy_form(op, size, rng) -> float:
 def noise_partner_is_white(op, size, rng) -> float:
     """What the noise partner makes of white noise is white, exactly: its joint Gram matrix is the identity.
 
-    For an isotropic operator the partner is linear with gain 1, and the operator itself if that has gain 1.
+    For an isotropic operator the partner is a linear operator, with gain 1: the operator itself if that has gain 1.
     """
+    if isinstance(op, Sum | Stack):
+        return without_partner(op)
     partner = op.noise_partner()
-    if isinstance(partner, NoisePartner):
-        return relative(joint_gram(partner, size), np.eye(np.prod(op.out_shape(size))))
-    same = float((partner is op) != (op.gain == 1))
-    return max(same, abs(partner.noise_gain(size) - 1), gram(partner, size, rng))
+    white = relative(joint_gram(partner, size), np.eye(np.prod(op.out_shape(size))))
+    if not op.isotropic:
+        return white
+    return max(white, float((partner.carrier is op) != (op.gain == 1)), gram(partner.carrier, size, rng))
+
+
+def without_partner(op) -> float:
+    """Sums and stacks know of no partner, and say so."""
+    try:
+        op.noise_partner()
+    except ValueError as error:
+        return float("has no noise partner" not in str(error) or op.isotropic)
+    return np.inf
 
 
 def joint_gram(partner: NoisePartner, size) -> np.ndarray:
@@ -211,10 +222,9 @@ class NoiseReport:
         return min(1.0, 4 * min(self.variance, self.rows, self.columns, self.distribution))
 
 
-def noise(op, size, rng, images: int = 256) -> NoiseReport:
-    """Map white unit noise through `op`, a noise partner, and question the result."""
-    drawn = rng.normal(size=(images, *size))
-    out = op(drawn, rng) if isinstance(op, NoisePartner) else op(drawn)
+def noise(carry, size, rng, images: int = 256) -> NoiseReport:
+    """Map white unit noise through `carry`, a function of the noise, and question the result."""
+    out = carry(rng.normal(size=(images, *size)))
     n = out.size
     chi = stats.chi2(n).cdf(np.square(out).sum())
     lags = (out[..., 1:, :] * out[..., :-1, :], out[..., 1:] * out[..., :-1])

@@ -11,11 +11,14 @@ from hypothesis.extra.numpy import arrays
 
 from commutant.operators import (
     Affine,
+    BlockDiagonal,
     BlockMean,
+    Diagonal,
     Flip,
     FourierCrop,
     FourierShift,
     Homography,
+    Identity,
     Kronecker,
     OrthonormalSum,
     Permutation,
@@ -23,9 +26,11 @@ from commutant.operators import (
     Resize,
     Roll,
     SpectralCrop,
+    Stack,
     StridedSelection,
     Translate,
     Warp,
+    Whitened,
 )
 
 CASES: dict[str, st.SearchStrategy] = {}
@@ -148,7 +153,7 @@ def scaled(draw):
 @case
 def whitened(draw):
     scale = draw(pairs(2, 3))
-    return BlockMean(scale).noise_partner(), times(scale, draw(pairs(1, 3)))
+    return Whitened(BlockMean(scale)), times(scale, draw(pairs(1, 3)))
 
 
 @case
@@ -174,6 +179,47 @@ def adjoint_of_a_spectral_crop(draw):
 def composed_with_a_translation(draw):
     move = Translate(draw(st.integers(-2, 2)), draw(st.integers(-2, 2)), "edge")
     return BlockMean(2) @ move @ BlockMean((1, 2)).transposed(), (2 * draw(st.integers(2, 3)), draw(st.integers(2, 3)))
+
+
+@case
+def identity(draw):
+    return Identity(), draw(pairs(1, 5))
+
+
+@case
+def diagonal(draw):
+    size = draw(pairs(1, 5))
+    weights = st.one_of(st.sampled_from([0.0, 1.0, -1.0]), st.floats(-3, 3, width=32))
+    return Diagonal(draw(arrays(np.float64, size, elements=weights))), size
+
+
+@case
+def sums(draw):
+    distance, factor = draw(st.integers(-1, 1)), draw(st.floats(0.1, 2))
+    op = Translate(distance, 0) + factor * Identity() - Roll(0, distance)
+    return draw(st.sampled_from([op, BlockMean(2) + SpectralCrop.by(2)])), times((2, 2), draw(pairs(1, 3)))
+
+
+AXES = st.sampled_from(["vertical", "horizontal"])
+
+
+@case
+def stack(draw):
+    ops = draw(st.sampled_from([StridedSelection.family(2), (BlockMean(2), 2.0 * SpectralCrop.by(2))]))
+    return Stack(*ops, axis=draw(AXES)), times((2, 2), draw(pairs(1, 3)))
+
+
+@case
+def block_diagonal(draw):
+    panels = [BlockMean(2), StridedSelection(2, 1), SpectralCrop.by(2), BlockMean(2) @ Translate(1, 0)]
+    ops = draw(st.lists(st.sampled_from(panels), min_size=2, max_size=3))
+    return BlockDiagonal(*ops, axis=draw(AXES)), times((2 * len(ops), 2 * len(ops)), draw(pairs(1, 2)))
+
+
+@case
+def block_diagonal_of_unequal_parts(draw):
+    ops = Resize((draw(st.integers(1, 4)), 3)), FourierShift(0.5, 0) @ SpectralCrop((2, 3))
+    return BlockDiagonal(*ops), times((2, 1), draw(pairs(1, 3)))
 
 
 @case

@@ -33,6 +33,7 @@ from commutant.operators import (
     StridedSelection,
     Translate,
     Warp,
+    Whitened,
 )
 from commutant.operators.separable import SeparableOperator
 
@@ -44,7 +45,7 @@ OPERATORS = [
     SpectralCrop((5, 6)),
     SpectralCrop.by(Fraction(4, 3)),
     BlockMean(2) @ SpectralCrop.by(2),
-    BlockMean(2).noise_partner(),
+    Whitened(BlockMean(2)),
     0.5 * BlockMean((1, 2)),
     OrthonormalSum(2),
     SpectralCrop((5, 15)),

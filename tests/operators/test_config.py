@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from operator_cases import CASES
 
-from commutant.operators import BlockMean, LinearOperator, StridedSelection
-from commutant.operators.config import serialisable
+from commutant.operators import BlockMean, Composed, LinearOperator, Resize, SpectralCrop, StridedSelection
+from commutant.operators.saved import serialisable
 
 MEAN = {"operator": "BlockMean", "scale": [2, 2]}
 
@@ -71,7 +71,7 @@ def nested(depth):
         ({"operator": "FourierCrop", "scale": [[1, 2], [2, 1]]}, "at least 1"),
         ({"operator": "FourierShift", "dx": float("nan"), "dy": 0}, "dx must be a number"),
         ({"operator": "FourierShift", "dx": 0, "dy": 10**400}, "dy must be a number"),
-        ({"operator": "Resize", "shape": [2, 2]}, "must hold the field kernel"),
+        ({"operator": "Resize", "shape": [2, 2]}, "exactly the fields"),
         ({"operator": "Resize", "shape": [2, 2], "kernel": "area", "antialias": 1}, "true or false"),
         ({"operator": "Resize", "shape": [2, 2], "kernel": "box", "antialias": True}, "kernel must be one of"),
         ({"operator": "Resize", "scale": [[0, 1], [1, 1]], "kernel": "area", "antialias": True}, "from 1"),
@@ -129,3 +129,67 @@ def test_an_operator_without_saved_form_says_so():
 
     with pytest.raises(TypeError, match="no saved form"):
         Private().to_dict()
+
+
+SIDE = {"operator": "SpectralCrop", "shape": [4096, 1]}
+UP = {"operator": "Adjoint", "of": {"operator": "BlockMean", "scale": [64, 64]}, "shape": None}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"operator": "SpectralCrop", "shape": [65537, 1]}, "shape must be an integer from 1 to 4096"),
+        ({"operator": "Resize", "shape": [1, 2**20], "kernel": "area", "antialias": True}, "shape must .* to 4096"),
+        ({"operator": "BlockMean", "scale": [2**20, 2**20]}, "scale must be an integer from 1 to 64"),
+        ({"operator": "StridedSelection", "scale": [2, 2**20], "phase": [0, 0]}, "scale must .* to 64"),
+        (
+            {"operator": "Resize", "scale": [[1, 65], [1, 1]], "kernel": "area", "antialias": True},
+            "ratios from 1/64 to 64",
+        ),
+        ({"operator": "FourierCrop", "scale": [[4097, 4096], [1, 1]]}, "from 1 to 4096"),
+        ({**UP, "shape": [2**20, 2]}, "shape must .* to 4096"),
+        ({"operator": "Composed", "factors": [UP, UP]}, "enlarge an image 64 times at most"),
+        ({"operator": "Composed", "factors": [UP, SIDE]}, "enlarge an image 64 times at most"),
+        ({"operator": "Sum", "operators": [MEAN, {"operator": "Composed", "factors": [UP, UP]}]}, "64 times at most"),
+        (
+            {"operator": "Scaled", "factor": 1.0, "of": {"operator": "Composed", "factors": [UP, UP]}},
+            "64 times at most",
+        ),
+    ],
+    ids=repr,
+)
+def test_sizes_that_would_take_all_memory_are_refused_by_name(config, message):
+    with pytest.raises(ValueError, match=message):
+        LinearOperator.from_dict(config)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        SpectralCrop((65537, 1)),
+        Resize((1, 5000)),
+        BlockMean(65),
+        BlockMean(64).T @ BlockMean(2).T,
+        Composed(*[BlockMean(1)] * 17),
+        2.0 * (2.0 * (2.0 * (2.0 * (2.0 * (2.0 * (2.0 * (2.0 * BlockMean(2)))))))),
+    ],
+    ids=lambda op: repr(op)[:40],
+)
+def test_nothing_is_written_that_would_be_refused(op):
+    with pytest.raises(ValueError):
+        LinearOperator.from_dict(op.to_dict())
+    with pytest.raises(ValueError):
+        op.to_dict()
+
+
+def test_sizes_up_to_the_limits_are_read():
+    for op in (SpectralCrop((4096, 1)), BlockMean(64).T, BlockMean(64) @ SpectralCrop((512, 512)).T):
+        assert LinearOperator.from_dict(op.to_dict()) == op
+    chain = SpectralCrop((512, 512)) @ SpectralCrop((2048, 2048)) @ Resize.by(2)
+    assert LinearOperator.from_dict(chain.to_dict()) == chain
+
+
+def test_an_unregistered_subclass_has_no_saved_form():
+    """Its name could not be read back."""
+    with pytest.raises(TypeError, match="no saved form"):
+        type("Blur", (BlockMean,), {})(2).to_dict()

@@ -10,8 +10,8 @@ from laws import ALPHA, noise, relative
 from operator_cases import flows
 
 from commutant.operators import ShapeError
-from commutant.operators.noise import DensityWarp
-from commutant.operators.noise.draws import generator_of, standard_normal
+from commutant.operators.density import DensityWarp
+from commutant.operators.noise import generator_of, standard_normal
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -14,6 +14,7 @@ from commutant.operators import (
     BlockMean,
     Composed,
     LinearOperator,
+    LinearPartner,
     OrthonormalSum,
     Scaled,
     SpectralCrop,
@@ -185,10 +186,11 @@ def test_composition_matrix_is_the_product():
 
 
 def test_noise_partners():
-    assert StridedSelection(2).noise_partner() == StridedSelection(2)
-    assert BlockMean(2).noise_partner() == Whitened(BlockMean(2))
+    assert StridedSelection(2).noise_partner() == LinearPartner(StridedSelection(2), StridedSelection(2))
+    assert BlockMean(2).noise_partner().carrier == Whitened(BlockMean(2))
     x = np.random.default_rng(0).normal(size=(8, 8))
     np.testing.assert_allclose(BlockMean(2).noise_partner()(x), 2 * BlockMean(2)(x))
+    assert np.array_equal(BlockMean(2).noise_partner()(x, 3), BlockMean(2).noise_partner()(x))  # a seed is not used
     np.testing.assert_allclose((-BlockMean(2)).noise_partner()(x), -2 * BlockMean(2)(x))  # same side as the signal
 
 
@@ -232,7 +234,7 @@ def test_operators_are_immutable_values():
         (lambda: SpectralCrop.by(Fraction(1, 2)), ValueError, "at least 1, not 1/2; to go up, give the target shape"),
         (lambda: Composed(BlockMean(2)), TypeError, "two or more"),
         (lambda: 0 * BlockMean(2), ValueError, "finite and not 0"),
-        (lambda: math.nan * BlockMean(2), ValueError, "finite and not 0"),
+        (lambda: math.nan * BlockMean(2), ValueError, "factor must be finite, not nan"),
     ],
 )
 def test_constructors_refuse(build, error, message):

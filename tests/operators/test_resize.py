@@ -99,7 +99,7 @@ def test_area_by_whole_numbers_is_the_block_mean():
         assert np.array_equal(op.matrix((12, 12)).toarray(), mean.matrix((12, 12)).toarray())
         assert op.noise_gain((12, 12)) == pytest.approx(mean.gain, rel=1e-15)
     assert Resize.by((2, 3)).gain == mean.gain
-    assert Resize.by((2, 3)).noise_partner() == Whitened(Resize.by((2, 3)))
+    assert Resize.by((2, 3)).noise_partner().carrier == Whitened(Resize.by((2, 3)))
     assert Resize((6, 4)).gain is Resize((6, 4)).noise_gain((12, 11)) is Resize.by(Fraction(3, 2)).gain is None
     x = np.random.default_rng(0).normal(size=(3, 12, 12))
     np.testing.assert_allclose(Resize((6, 4)).noise_partner()(x), mean.noise_partner()(x), atol=1e-13)  # no seed

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from laws import relative
 from test_backends import BACKENDS, to_numpy
 
-from commutant.operators.scatter import scatter_add
+from commutant.operators.arrays import scatter_add
 
 
 def by_loop(values, index, size):

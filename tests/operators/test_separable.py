@@ -12,7 +12,7 @@ from laws import TOLERANCE, gradient, relative
 from operator_cases import CASES
 
 from commutant.operators import BlockMean, Kronecker, LinearOperator, OrthonormalSum, Resize, ShapeError, SpectralCrop
-from commutant.operators.banded import BAND, Banded
+from commutant.operators.separable import BAND, Banded
 
 generators = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
@@ -117,7 +117,7 @@ def test_kronecker_finds_its_properties():
 
 def test_a_long_kronecker_has_a_short_name():
     op = Kronecker(np.ones((64, 128)), np.eye(8))
-    assert repr(op).startswith("Kronecker(<64x128 matrix ")
+    assert repr(op).startswith("Kronecker(<64x128 rows ")
     assert len(repr(op)) < 80
     with pytest.raises(ShapeError, match="its matrices take images of 128 x 8") as caught:
         op(np.ones((8, 8)))
@@ -134,8 +134,17 @@ def test_polar_factors_carry_what_a_blur_sees():
 
 @pytest.mark.parametrize("value", [1.0, [1.0], [[]], [[1.0], [1.0, 2.0]], [[np.nan]], [["a"]], [[1j]], None])
 def test_kronecker_refuses_what_is_no_matrix(value):
-    with pytest.raises(ValueError, match="rows must be a matrix of"):
+    with pytest.raises(ValueError, match="rows must be"):
         Kronecker(value, [[1.0]])
+
+
+@pytest.mark.parametrize("rows", [np.zeros((2049, 2048)), [[1e30]]], ids=["too many values", "too large a value"])
+def test_a_kronecker_writes_nothing_that_it_refuses_to_read(rows):
+    op = Kronecker(rows, [[1.0]])
+    with pytest.raises(ValueError, match=r"rows must have .* at most 4194304|rows must hold numbers of moderate size"):
+        op.to_dict()
+    with pytest.raises(ValueError, match="rows must"):
+        (2 * op).to_dict()
 
 
 @pytest.mark.parametrize("rows", [1, [], [[]], [1.0], [[1.0], [1.0, 2.0]], [[True]], [["1"]], [[1e300]], [[10**400]]])
@@ -153,5 +162,5 @@ def test_orthonormal_sum_by_index():
             assert y[i, j] == pytest.approx(math.fsum(x[p] for p in at) / math.sqrt(6), abs=1e-14)
             assert all(back[p] == pytest.approx(y[i, j] / math.sqrt(6), abs=1e-14) for p in at)
     assert OrthonormalSum(2).gain == 1
-    assert OrthonormalSum(2).noise_partner() == OrthonormalSum(2)
+    assert OrthonormalSum(2).noise_partner().carrier == OrthonormalSum(2)
     assert not OrthonormalSum(2).preserves_constants

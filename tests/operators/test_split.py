@@ -9,7 +9,7 @@ from operator_cases import FILLS, MODES, flows
 from test_warp import looked_at
 
 from commutant.operators import Affine, Roll, Warp
-from commutant.operators.noise.requests import NEGLIGIBLE, SplitTable
+from commutant.operators.sampling import NEGLIGIBLE, SplitTable
 
 rngs = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 

@@ -49,7 +49,6 @@ from commutant.operators import (
     Translate,
     Warp,
 )
-from commutant.operators.noise import NoisePartner
 
 PIXEL_MOVES = {"translate": Translate(dx=16, dy=0), "rotate": Affine.rotation(8), "flip": Flip("horizontal")}
 CELL_MOVES = {"roll": Roll(2, 3), "translate": Translate(2, 0), "rotate": Affine.rotation(20, fill="reflect")}
@@ -236,8 +235,7 @@ def applied(x: np.ndarray) -> dict[str, np.ndarray]:
     for name, operator in _operators().items():
         y = operator(x)
         out |= {f"{name}/forward": y, f"{name}/adjoint": operator.adjoint(y, x.shape)}
-        partner = operator.noise_partner()
-        out[f"{name}/noise"] = partner(x, 7) if isinstance(partner, NoisePartner) else partner(x)
+        out[f"{name}/noise"] = operator.noise_partner()(x, 7)
     return {name: np.asarray(array) for name, array in out.items()}
 
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, accumulation_dtype, array_namespace, cast, device_of, require_floating
-from ..host_array import HostArray
-from ..scatter import scatter_add
-from ..shapes import ShapeError
-from .draws import Seed, standard_normal
+from .arrays import Array, accumulation_dtype, array_namespace, cast, device_of, require_floating, scatter_add
+from .host_array import HostArray
+from .noise import Seed, standard_normal
+from .shapes import ShapeError
 
 LIGHTEST = 1e-30  # of a weight: particles split at every step would vanish after some hundred
 
