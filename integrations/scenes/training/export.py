@@ -1,6 +1,6 @@
 """Write a trained run as a diffusers pipeline folder in bf16.
 
-python -m commutant.integrations.scenes.export --run RUN_FOLDER --autoencoder RUN/autoencoder
+python -m commutant.integrations.scenes.training.export --run RUN_FOLDER --autoencoder RUN/autoencoder
 """
 
 import argparse
@@ -10,11 +10,10 @@ from pathlib import Path
 import torch
 from diffusers import FluxPipeline
 
-from .autoencoder import ScenesAutoencoder
+from .. import WEIGHTS
+from ..autoencoder import ScenesAutoencoder
 from .checkpoint import load_checkpoint, write_json
-from .load import WEIGHTS
-from .models import ScenesFlow, scheduler
-from .text import clip_tokenizer, share_capitals, t5_tokenizer
+from .network import ScenesFlow, clip_tokenizer, scheduler, share_capitals, t5_tokenizer
 
 
 def assemble(flow: ScenesFlow, autoencoder: ScenesAutoencoder) -> FluxPipeline:
