@@ -4,6 +4,7 @@ Importing this package imports no framework; `load_scenes` does. What trained th
 of a checkout and not of an installed wheel.
 """
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,16 @@ if TYPE_CHECKING:
     import torch
     from diffusers import FluxPipeline
 
-__all__ = ["BACKGROUNDS", "OBJECTS", "SCENES_CALL_DEFAULTS", "WEIGHTS", "WORDS", "load_scenes", "unknown_words"]
+__all__ = [
+    "BACKGROUNDS",
+    "OBJECTS",
+    "SCENES_CALL_DEFAULTS",
+    "WEIGHTS",
+    "WORDS",
+    "is_scenes",
+    "load_scenes",
+    "unknown_words",
+]
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The pipeline folder (diffusers layout, safetensors in bf16)."""
@@ -30,10 +40,22 @@ SCENES_CALL_DEFAULTS: dict[str, Any] = {
 """Arguments that `scenes` was trained for: `pipe(prompt, **SCENES_CALL_DEFAULTS)`."""
 
 
+def is_scenes(folder: Path) -> bool:
+    """Whether a folder holds a saved pipeline of `scenes`, by the autoencoder that its `model_index.json` names."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        return bool(index["vae"][1] == "ScenesAutoencoder")
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
 def load_scenes(
     dtype: "torch.dtype | None" = None, device: "str | torch.device" = "cpu", folder: Path = WEIGHTS
 ) -> "FluxPipeline":
-    """Return the pipeline in `dtype` (default: torch.float32) on `device`.
+    """The pipeline `scenes`, in `dtype` (default: torch.float32) on `device`.
+
+    Call it with `SCENES_CALL_DEFAULTS`. What its `save_pretrained` writes is loaded by
+    `DiffusionPipeline.from_pretrained` once commutant is imported, by `--model FOLDER`, and by `folder` here.
 
     Raises ImportError without torch, diffusers and transformers, FileNotFoundError if the weights are not installed.
     """
@@ -46,7 +68,7 @@ def load_scenes(
     if not (folder / "model_index.json").exists():
         raise FileNotFoundError(f"the weights of `scenes` are not in {folder}")
     dtype = dtype or torch.float32
-    # Part by part, because a stored class outside diffusers needs the package under its installed name.
+    # Part by part: in a folder of nodes the package has another name than the stored autoencoder's module.
     pipeline = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
         vae=ScenesAutoencoder.from_pretrained(folder / "vae", torch_dtype=dtype),

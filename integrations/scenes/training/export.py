@@ -4,7 +4,6 @@ python -m commutant.integrations.scenes.training.export --run RUN_FOLDER --autoe
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from diffusers import FluxPipeline
 
 from .. import WEIGHTS
 from ..autoencoder import ScenesAutoencoder
-from .checkpoint import load_checkpoint, write_json
+from .checkpoint import load_checkpoint
 from .network import ScenesFlow, clip_tokenizer, scheduler, share_capitals, t5_tokenizer
 
 
@@ -41,13 +40,9 @@ def averaged_flow(run: Path) -> tuple[ScenesFlow, int]:
 
 
 def save_weights(pipeline: FluxPipeline, folder: Path) -> None:
-    """Save in bf16, and name the autoencoder's module in `model_index.json` so that diffusers can import it."""
+    """Save in bf16."""
     pipeline.vae.register_to_config(_name_or_path="")  # where it was trained is nobody's business
     pipeline.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
-    index_path = folder / "model_index.json"
-    index = json.loads(index_path.read_text(encoding="utf-8"))
-    index["vae"] = [ScenesAutoencoder.__module__, ScenesAutoencoder.__name__]
-    write_json(index_path, index)
 
 
 def main() -> None:
