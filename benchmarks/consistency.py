@@ -25,11 +25,11 @@ import torch
 
 from commutant.adapters.diffusers import Previewer
 from commutant.integrations.evaluation import METRICS, Metric, paired_interval
-from commutant.integrations.evaluation.comparing import Setting, run
-from commutant.integrations.evaluation.entries import TABLES, Pair
+from commutant.integrations.evaluation.comparison import Setting, run
+from commutant.integrations.evaluation.methods import TABLES, Pair
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
+from commutant.integrations.scenes.classifier import composition
 from commutant.integrations.scenes.compose import scene_from_seed
-from commutant.integrations.scenes.objects import composition
 
 from .findings import findings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from commutant.integrations.evaluation.registry import METRICS
+from commutant.integrations.evaluation.metrics import METRICS
 from commutant.integrations.evaluation.summary import Summary
 
 # (a, b): a minus b.
@@ -44,7 +44,7 @@ def findings(summary: Summary, table: str) -> str:
     out += ["|---|" + "---|" * len(heads)]
     for a, b in QUESTIONS.get(table, []):
         if not {a, b} <= summary.values.keys():
-            continue  # entries of another number of steps
+            continue  # methods of another number of steps
         cells = []
         for metric in asked:
             found = summary.against(a, b, metric)

@@ -33,9 +33,8 @@ from commutant.commutator import Guidance, Plan
 from commutant.commutator.transform import move_step
 from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
-from commutant.integrations.scenes.classifier import labels_of, load_classifier
-from commutant.integrations.scenes.evaluate import found
-from commutant.operators import Affine, Flip, LinearOperator, LinearPartner, Translate, Warp
+from commutant.integrations.scenes.classifier import found, labels_of, load_classifier
+from commutant.operators import Affine, Flip, LinearOperator, Translate, Warp
 
 from .consistency import unseen_scenes
 

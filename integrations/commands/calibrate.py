@@ -34,12 +34,11 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Calibrate; returns the exit code."""
-    from ..evaluation.cached import caches_of
-    from ..evaluation.calibration import affordable, choose
-    from ..evaluation.comparing import Setting
-    from ..evaluation.comparing import run as compared
-    from ..evaluation.entries import Entry, candidates
-    from ..evaluation.registry import METRICS
+    from ..evaluation.comparison import Setting, caches_of
+    from ..evaluation.comparison import run as compared
+    from ..evaluation.methods import Method, candidates
+    from ..evaluation.metrics import METRICS
+    from ..evaluation.summary import affordable, choose
     from ..plan_file import PlanFile
 
     if not 0 < arguments.budget <= 1:
@@ -49,13 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.is_dir():
         raise Refusal(f"{arguments.out} is a folder; --out names a file")
     pairs = pairs_of(arguments)
-    entries = affordable(candidates(arguments.steps), arguments.budget, arguments.steps)
+    methods = affordable(candidates(arguments.steps), arguments.budget, arguments.steps)
     previewer, call, model = previewer_and_call(arguments)
     if not arguments.no_caches:
-        entries += [Entry(f"HR with {name}", "rival", None, name) for name in caches_of(previewer.pipe)]
+        methods += [Method(f"HR with {name}", "baseline", None, name) for name in caches_of(previewer.pipe)]
     work = arguments.work or arguments.out.with_suffix(".work")
     metrics = tuple(dict.fromkeys(["psnr", "haarpsi", "sharpness", arguments.metric]))
-    setting = Setting(call, entries, pairs, metrics, command="commutant calibrate")
+    setting = Setting(call, methods, pairs, metrics, command="commutant calibrate")
     summary = compared(previewer, setting, work, lambda line: print(line, file=sys.stderr, flush=True))
     try:
         choice = choose(summary, arguments.budget, arguments.metric)
@@ -67,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         "model": model.title,
         "pairs": summary.pairs,
         "budget": arguments.budget,
-        "entry": line.entry.name,
+        "entry": line.method.name,
         "cost": round(line.cost, 4),
         "workflow_16": round(line.workflow(16), 3),
         **{metric: round(value, 5) for metric, value in line.means.items()},
@@ -82,24 +81,25 @@ def run(arguments: argparse.Namespace) -> int:
 
 def report(choice: Any, metric: str, pairs: int) -> list[str]:
     """What was found, in sentences."""
-    from ..evaluation.registry import METRICS
+    from ..evaluation.metrics import METRICS
 
     line, title = choice.line, METRICS[metric].title
     out = [
-        f"Best within the budget: {line.entry.name}, at {line.cost:.3f} of a full run: {title} "
+        f"Best within the budget: {line.method.name}, at {line.cost:.3f} of a full run: {title} "
         f"{METRICS[metric].shown(line.means[metric])} on {pairs} pairs; sixteen previews and one final "
         f"{line.workflow(16):.1f}x faster than sixteen finals."
     ]
     if len(choice.tied) > 1:
-        names = ", ".join(t.entry.name for t in choice.tied if t is not line)
+        names = ", ".join(t.method.name for t in choice.tied if t is not line)
         out.append(f"Not told apart from it by {pairs} pairs: {names}; it is the fastest of them with its finish.")
     if choice.plan.tail == 0:
         what = "plain runs of fewer high-resolution steps" if choice.plan.head_steps else "live previews of the run"
         out.append(f"On this model {what} are the best previews: no low resolution is used.")
-    if choice.rival is not None:
-        rival = choice.rival
+    if choice.baseline is not None:
+        cached = choice.baseline
+        value = METRICS[metric].shown(cached.means[metric])
         out.append(
-            f"Better still within the budget: {rival.entry.name}, at {rival.cost:.3f}: {title} "
-            f"{METRICS[metric].shown(rival.means[metric])}. That is no plan: enable the cache on the pipeline yourself."
+            f"Better still within the budget: {cached.method.name}, at {cached.cost:.3f}: {title} {value}. "
+            "That is no plan: enable the cache on the pipeline yourself."
         )
     return out

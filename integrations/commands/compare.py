@@ -37,18 +37,18 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare; returns the exit code."""
-    from ..evaluation.comparing import Setting
-    from ..evaluation.comparing import run as compared
-    from ..evaluation.entries import TABLES
-    from ..evaluation.registry import METRICS, add_learned
+    from ..evaluation.comparison import Setting
+    from ..evaluation.comparison import run as compared
+    from ..evaluation.methods import TABLES
+    from ..evaluation.metrics import METRICS, add_learned
 
     pairs = pairs_of(arguments)
     for name in arguments.learned:
         add_learned(name)
     previewer, call, _ = previewer_and_call(arguments)
     command = shlex.join(["commutant", *sys.argv[1:]])
-    entries = TABLES[arguments.table](arguments.steps)
-    setting = Setting(call, entries, pairs, tuple(METRICS), arguments.timed, command)
+    methods = TABLES[arguments.table](arguments.steps)
+    setting = Setting(call, methods, pairs, tuple(METRICS), arguments.timed, command)
     compared(previewer, setting, arguments.out, lambda line: print(line, file=sys.stderr, flush=True))
     print((arguments.out / "table.md").read_text())
     print(f"{arguments.out}: table.md, table.csv, workflow.md, frontier-haarpsi.png, frontier-psnr.png, strip.webp")

@@ -31,7 +31,7 @@ def add_arguments(p: Any, pairs: int) -> None:
 
 def pairs_of(arguments: argparse.Namespace) -> list[Any]:
     """Prompts in turn, each time with the next seed. Refusal where there are none to be had."""
-    from ..evaluation.entries import Pair
+    from ..evaluation.methods import Pair
 
     if arguments.prompts is not None:
         try:
@@ -54,7 +54,7 @@ def previewer_and_call(arguments: argparse.Namespace) -> tuple[Any, dict[str, An
     """(previewer, plain call of the finals, record of the model). Loads the model, where what it makes can be drawn."""
     from ...adapters.diffusers import Previewer, UnsupportedError
     from ...adapters.diffusers.families import family_of
-    from ..evaluation.frontier import drawing
+    from ..evaluation.plots import drawing
     from .models import Choice, call_of, defaults_of, load
 
     drawing()

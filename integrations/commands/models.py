@@ -64,13 +64,15 @@ def load(record: ModelRecord, *, quiet: bool = False) -> Any:
 
     from diffusers import DiffusionPipeline
 
+    from ..scenes import autoencoder  # noqa: F401 - diffusers finds a class outside its libraries where it is imported
+
     try:
         with warnings.catch_warnings():
             # Newer releases call it dtype; this name works in all of them until 1.0.
             warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
             # Only safetensors: a pickled checkpoint may run anything while it loads.
             pipe = DiffusionPipeline.from_pretrained(record.name, torch_dtype=dtype, use_safetensors=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise Refusal(f"cannot load {record.name}: {_in_short(error)}") from error
     return _with_bars(pipe.to(record.device), bars)
 
@@ -115,11 +117,9 @@ def call_of(pipe: Any, asked: Mapping[str, Any], defaults: Mapping[str, Any]) ->
 
 def defaults_of(record: ModelRecord) -> dict[str, Any]:
     """Arguments that a model's calls have unless the user gives others."""
-    if record.source != "embedded":
-        return {}
-    from ..scenes import SCENES_CALL_DEFAULTS
+    from ..scenes import SCENES_CALL_DEFAULTS, is_scenes
 
-    return dict(SCENES_CALL_DEFAULTS)
+    return dict(SCENES_CALL_DEFAULTS) if record.name is None or is_scenes(Path(record.name)) else {}
 
 
 def import_frameworks() -> None:

@@ -5,27 +5,25 @@ Arrays in, numbers out; no framework. matplotlib and PIL are imported where some
 
 from __future__ import annotations
 
-from .flip import flip
-from .frontier import Point, pareto, plot_frontier
-from .fsim import fsim
-from .gmsd import gmsd
-from .haarpsi import haarpsi
-from .learned import learned
-from .phase_congruency import phase_congruency
-from .pictures import Picture, area_reduced, array
-from .piqe import piqe
-from .psnr import psnr
-from .registry import METRICS, Metric, metrics, scores
-from .sharpness import sharpness
-from .ssim import ms_ssim, ms_ssim_scales, ssim
-from .statistics import Comparison, Interval, compare, mean_interval, paired_interval
+from .metrics import METRICS, Metric, metrics_named, scores
+from .metrics.flip import flip
+from .metrics.fsim import fsim, phase_congruency
+from .metrics.gmsd import gmsd
+from .metrics.haarpsi import haarpsi
+from .metrics.learned import learned
+from .metrics.pictures import Picture, area_reduced, array
+from .metrics.piqe import piqe
+from .metrics.plain import psnr, sharpness
+from .metrics.ssim import ms_ssim, ms_ssim_scales, ssim
+from .plots import Point, pareto, plot_frontier
+from .statistics import Interval, PairedDifference, compare, mean_interval, paired_interval
 from .strips import strip
 
 __all__ = [
     "METRICS",
-    "Comparison",
     "Interval",
     "Metric",
+    "PairedDifference",
     "Picture",
     "Point",
     "area_reduced",
@@ -37,7 +35,7 @@ __all__ = [
     "haarpsi",
     "learned",
     "mean_interval",
-    "metrics",
+    "metrics_named",
     "ms_ssim",
     "ms_ssim_scales",
     "paired_interval",

@@ -30,7 +30,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedDifference:
     """Two methods on the same prompts and seeds: interval of the mean of a - b, and the signed-rank test."""
 
     difference: Interval
@@ -81,11 +81,11 @@ def compare(
     *,
     alternative: str = "two-sided",
     level: float = LEVEL,
-) -> Comparison:
+) -> PairedDifference:
     """Both answers for paired `a` and `b` (n,): how large the difference is, and whether it could be chance.
 
     Raises ValueError as `paired_interval` and `commutator.signed_rank` do.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     difference = paired_interval(a, b, rng, level=level)
-    return Comparison(difference, signed_rank(a, b, names, alternative))
+    return PairedDifference(difference, signed_rank(a, b, names, alternative))

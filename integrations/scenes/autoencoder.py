@@ -38,6 +38,8 @@ class ScenesAutoencoder(ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = False
+    # What a saved pipeline names as the class's home: importing commutant is enough to load it.
+    __module__ = "commutant"
 
     @register_to_config
     def __init__(

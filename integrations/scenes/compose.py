@@ -103,7 +103,7 @@ def _two_tone(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _sprites() -> dict[str, tuple[Image.Image, ...]]:
     """Word -> the premultiplied sprite with its transparent border, full size and half size."""
     index = json.loads((SPRITES / "sprites.json").read_text(encoding="utf-8"))
-    loaded = {}
+    loaded: dict[str, tuple[Image.Image, ...]] = {}
     for word in OBJECTS:
         sprite = Image.open(SPRITES / index[word]).convert("RGBA")
         border = round(_MARGIN * sprite.width)

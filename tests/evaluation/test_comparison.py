@@ -12,18 +12,24 @@ from PIL import Image
 
 from commutant.commutator import Plan, preset
 from commutant.integrations.errors import Refusal
-from commutant.integrations.evaluation.calibration import affordable, choose
-from commutant.integrations.evaluation.contest import Outcome, Seconds
-from commutant.integrations.evaluation.entries import TABLES, Entry, candidates
-from commutant.integrations.evaluation.ledger import Ledger
-from commutant.integrations.evaluation.summary import Summary, markdown_table, workflow_table, write_csv
+from commutant.integrations.evaluation.comparison import Seconds
+from commutant.integrations.evaluation.ledger import Ledger, Outcome
+from commutant.integrations.evaluation.methods import TABLES, Method, candidates
+from commutant.integrations.evaluation.summary import (
+    Summary,
+    affordable,
+    choose,
+    markdown_table,
+    workflow_table,
+    write_csv,
+)
 
 STEPS = 30
-ENTRIES = [
-    Entry("matched", "ours", preset("matched", STEPS)),
-    Entry("fewer", "rival", Plan.fewer(8)),
-    Entry("dear", "rival", Plan.fewer(20)),
-    Entry("cached", "rival", None, "FirstBlockCache .2"),
+METHODS = [
+    Method("matched", "ours", preset("matched", STEPS)),
+    Method("fewer", "baseline", Plan.fewer(8)),
+    Method("dear", "baseline", Plan.fewer(20)),
+    Method("cached", "baseline", None, "FirstBlockCache .2"),
 ]
 METRICS = ("psnr", "flip")
 
@@ -44,13 +50,13 @@ def outcomes(pairs: int = 12, gap: float = 0.0) -> list[Outcome]:
 
 
 def ledger(folder: Path, made: list[Outcome]) -> Ledger:
-    out = Ledger(folder, [e.name for e in ENTRIES], METRICS, shown=2)
+    out = Ledger(folder, [m.name for m in METHODS], METRICS, shown=2)
     out.add(made)
     return out
 
 
 def summary(folder: Path, gap: float = 0.0) -> Summary:
-    return Summary(ledger(folder, outcomes(gap=gap)), ENTRIES, {"2": 0.25, "4": 0.1}, STEPS)
+    return Summary(ledger(folder, outcomes(gap=gap)), METHODS, {"2": 0.25, "4": 0.1}, STEPS)
 
 
 def test_cost_and_workflow_are_counted_in_full_runs(tmp_path):
@@ -62,7 +68,7 @@ def test_cost_and_workflow_are_counted_in_full_runs(tmp_path):
 
 
 def test_each_scale_has_its_own_cost_ratio(tmp_path):
-    quarter = [Entry("matched", "ours", preset("matched", STEPS, 4)), *ENTRIES[1:]]
+    quarter = [Method("matched", "ours", preset("matched", STEPS, 4)), *METHODS[1:]]
     book = ledger(tmp_path, outcomes())
     made = Summary(book, quarter, {"2": 0.25, "4": 0.1}, STEPS).lines()[0]
     assert made.cost == pytest.approx((6 + 0.1 * 8) / 30)
@@ -89,7 +95,7 @@ def test_a_ledger_is_read_back_and_gone_on_with(tmp_path):
     assert first.complete() == 5
     assert first.image_path(1, "matched").exists()
     assert not first.image_path(2, "matched").exists()
-    again = Ledger(tmp_path, [e.name for e in ENTRIES], METRICS)
+    again = Ledger(tmp_path, [m.name for m in METHODS], METRICS)
     assert again.complete() == 5
     assert again.rows == first.rows
     again.add(made[-2:])
@@ -100,7 +106,7 @@ def test_a_line_cut_short_is_dropped_and_other_faults_are_refused(tmp_path):
     book = ledger(tmp_path, outcomes(3))
     text = book.path.read_text()
     book.path.write_text(text[:-9])
-    assert Ledger(tmp_path, book.entries, METRICS).complete() == 2
+    assert Ledger(tmp_path, book.methods, METRICS).complete() == 2
     for broken, said in (
         (text.replace("matched", "other"), "another comparison"),
         (text.replace("psnr", "ssim"), "other columns"),
@@ -110,13 +116,13 @@ def test_a_line_cut_short_is_dropped_and_other_faults_are_refused(tmp_path):
     ):
         book.path.write_text(broken)
         with pytest.raises(Refusal, match=said):
-            Ledger(tmp_path, book.entries, METRICS)
+            Ledger(tmp_path, book.methods, METRICS)
         assert book.path.read_text() == broken  # a refused file loses nothing
 
 
 def test_nothing_is_summed_up_without_a_whole_pair(tmp_path):
     with pytest.raises(ValueError, match="no pair"):
-        Summary(ledger(tmp_path, outcomes(1)[:-1]), ENTRIES, {"2": 0.25, "4": 0.1}, STEPS)
+        Summary(ledger(tmp_path, outcomes(1)[:-1]), METHODS, {"2": 0.25, "4": 0.1}, STEPS)
 
 
 def test_the_frontier_leaves_out_what_is_beaten_in_both(tmp_path):
@@ -127,40 +133,40 @@ def test_the_frontier_leaves_out_what_is_beaten_in_both(tmp_path):
 
 def test_the_choice_is_the_best_that_the_budget_allows(tmp_path):
     clear = choose(summary(tmp_path / "a", gap=5.0), 0.3, "psnr")
-    assert clear.line.entry.name == "fewer"
-    assert [line.entry.name for line in clear.tied] == ["fewer"]
-    assert clear.rival is None
+    assert clear.line.method.name == "fewer"
+    assert [line.method.name for line in clear.tied] == ["fewer"]
+    assert clear.baseline is None
     assert clear.plan == Plan.fewer(8)
-    assert choose(summary(tmp_path / "a2", gap=5.0), 0.3, "flip").line.entry.name == "fewer"  # lower is better there
+    assert choose(summary(tmp_path / "a2", gap=5.0), 0.3, "flip").line.method.name == "fewer"  # lower is better there
     # The dear one is best of all, and over the budget.
-    assert choose(summary(tmp_path / "b", gap=5.0), 1.0, "psnr").line.entry.name == "dear"
+    assert choose(summary(tmp_path / "b", gap=5.0), 1.0, "psnr").line.method.name == "dear"
     with pytest.raises(ValueError, match=r"cheapest costs 0\.27"):
         choose(summary(tmp_path / "c"), 0.1, "psnr")
 
 
 def test_ties_go_to_the_faster_workflow_and_a_better_cache_is_named(tmp_path):
     tied = choose(summary(tmp_path, gap=0.0), 0.3, "psnr")
-    assert {line.entry.name for line in tied.tied} == {"matched", "fewer"}
-    assert tied.line.entry.name == "matched"  # same cost, and its finish resumes
-    assert tied.rival is not None
-    assert tied.rival.entry.name == "cached"
+    assert {line.method.name for line in tied.tied} == {"matched", "fewer"}
+    assert tied.line.method.name == "matched"  # same cost, and its finish resumes
+    assert tied.baseline is not None
+    assert tied.baseline.method.name == "cached"
 
 
 def test_what_cannot_be_afforded_is_not_tried():
     every = candidates(STEPS)
     kept = affordable(every, 0.3, STEPS)
     assert 0 < len(kept) < len(every)
-    assert all(e.plan.high_evaluations <= 9 for e in kept)
+    assert all(m.high_evaluations <= 9 for m in kept)
 
 
 @pytest.mark.parametrize("steps", [2, 3, 8, 30, 50])
 def test_every_table_can_be_made_for_any_number_of_steps(steps):
-    for entries in (*(table(steps) for table in TABLES.values() if steps >= 8), candidates(steps)):
-        names = [e.name for e in entries]
+    for methods in (*(table(steps) for table in TABLES.values() if steps >= 8), candidates(steps)):
+        names = [m.name for m in methods]
         assert len(set(names)) == len(names)
-        for entry in entries:
-            if entry.plan is not None:
-                assert entry.plan.switch < (entry.plan.head_steps or steps) or steps < 8
+        for method in methods:
+            if method.plan is not None:
+                assert method.plan.switch < (method.plan.head_steps or steps) or steps < 8
 
 
 def test_tables_say_what_the_lines_hold(tmp_path):

@@ -10,12 +10,12 @@ import pytest
 
 from commutant.integrations.errors import Refusal
 from commutant.integrations.evaluation import Point, pareto, plot_frontier
-from commutant.integrations.evaluation.labels import Box, placed
+from commutant.integrations.evaluation.plots import Box, placed
 
 
 def sample(count: int = 30) -> list[Point]:
     rng = np.random.default_rng(0)
-    kinds = ("ours", "paper", "rival")
+    kinds = ("ours", "paper", "baseline")
     costs = rng.uniform(0.1, 1.0, count)
     values = 15 + 12 * costs**0.5 + rng.normal(0, 2, count)
     return [Point(f"method number {i}", c, v, kinds[i % 3]) for i, (c, v) in enumerate(zip(costs, values))]

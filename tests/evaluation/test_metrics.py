@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from commutant.integrations.evaluation import METRICS, Metric, metrics, ms_ssim, ms_ssim_scales, piqe, psnr, scores
+from commutant.integrations.evaluation import (
+    METRICS,
+    Metric,
+    metrics_named,
+    ms_ssim,
+    ms_ssim_scales,
+    piqe,
+    psnr,
+    scores,
+)
 from commutant.integrations.evaluation import sharpness as sharpness_ratio
 
 from .laws import equal_pictures_are_best, falls, symmetric
@@ -152,10 +161,10 @@ def test_merit_turns_every_metric_the_same_way() -> None:
 
 def test_the_registry_answers_by_name() -> None:
     image = scene(64, 64)
-    found = scores(image, image, metrics(["flip", "psnr"]))
+    found = scores(image, image, metrics_named(["flip", "psnr"]))
     assert list(found) == ["flip", "psnr"]
     assert found == {"flip": 0.0, "psnr": 60.0}
     assert list(scores(image, image)) == list(METRICS)
     assert METRICS["psnr"].shown(21.179) == "21.18"
     with pytest.raises(ValueError, match="unknown metric 'lpips'; there are psnr, "):
-        metrics(["psnr", "lpips"])
+        metrics_named(["psnr", "lpips"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from commutant.integrations.evaluation import area_reduced, array
-from commutant.integrations.evaluation.phase_congruency import phase_congruency
+from commutant.integrations.evaluation import area_reduced, array, phase_congruency
 
 from .pictures import scene
 

@@ -26,6 +26,7 @@ LEFT_OUT = (
     "sheet",
 )
 SCENES = ROOT / "integrations" / "scenes"
+TRAINING = SCENES / "training"  # in a checkout and in the source archive only
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def names(wheel: Path) -> set[str]:
 def modules() -> set[str]:
     """Every Python file of the four packages and the two at the root, as the wheel should hold it."""
     folders = ("operators", "commutator", "adapters", "integrations")
-    files = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
+    files = [p for folder in folders for p in (ROOT / folder).rglob("*.py") if TRAINING not in p.parents]
     return {f"commutant/{p.relative_to(ROOT).as_posix()}" for p in [*files, ROOT / "__init__.py", ROOT / "__main__.py"]}
 
 
@@ -78,6 +79,7 @@ def test_wheel_holds_nothing_else(names: set[str]) -> None:
     tops = {n.split("/")[1] for n in names if n.startswith("commutant/")}
     tops -= {"install.py"}  # of the web UIs; setuptools takes all modules that lie in a package's folder
     assert tops == {"__init__.py", "__main__.py", "py.typed", "operators", "commutator", "adapters", "integrations"}
+    assert not [n for n in names if "/scenes/training/" in n]
     others = {n.split("/")[0] for n in names} - {"commutant"}
     assert len(others) == 1
     assert others.pop().endswith(".dist-info")
@@ -105,6 +107,7 @@ def test_source_archive_can_be_tested_and_built(source: Path, tmp_path: Path) ->
     wanted = {n.removeprefix("commutant/") for n in modules()}
     wanted |= {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", ".ci/run", "py.typed"}
     wanted |= {p.relative_to(ROOT).as_posix() for p in (ROOT / "tests").rglob("*.py")}
+    wanted |= {p.relative_to(ROOT).as_posix() for p in TRAINING.glob("*.py")}
     assert wanted <= held, sorted(wanted - held)
 
 

@@ -55,7 +55,8 @@ def test_root_is_lazy_but_knows_its_parts() -> None:
     )
     first, second = done.stdout.splitlines()
     assert first == "False"
-    assert second.split() == ["Plan", "__version__", "adapters", "commutator", "integrations", "operators"]
+    parts = ["__version__", "adapters", "commutator", "integrations", "load_scenes", "operators"]
+    assert second.split() == ["Plan", "SCENES_CALL_DEFAULTS", *parts]
 
 
 def test_base_install_imports_and_runs_info_without_frameworks(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from commutant.integrations.scenes.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from commutant.integrations.scenes.compose import scene_from_seed  # noqa: E402
-from commutant.integrations.scenes.pool import layout_of, token_ids  # noqa: E402
-from commutant.integrations.scenes.train_flow import Trainer, fresh_model  # noqa: E402
+from commutant.integrations.scenes.training.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from commutant.integrations.scenes.training.flow import Trainer, fresh_model  # noqa: E402
+from commutant.integrations.scenes.training.pool import layout_of, token_ids  # noqa: E402
 
 SIDE = 64
 STEPS = 4

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from commutant.integrations.scenes.classifier import agreement, composition
 from commutant.integrations.scenes.compose import render, scene_from_seed
-from commutant.integrations.scenes.objects import agreement, composition
 
 BLANK = np.full((128, 128, 3), 0.5)
 

@@ -13,13 +13,18 @@ from diffusers import FluxPipeline  # noqa: E402
 
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, WEIGHTS, WORDS, load_scenes  # noqa: E402
 from commutant.integrations.scenes.autoencoder import ScenesAutoencoder  # noqa: E402
-from commutant.integrations.scenes.classifier import load_classifier  # noqa: E402
-from commutant.integrations.scenes.compiling import PlainAttention  # noqa: E402
+from commutant.integrations.scenes.classifier import found, load_classifier  # noqa: E402
 from commutant.integrations.scenes.compose import render, scene_from_seed  # noqa: E402
-from commutant.integrations.scenes.evaluate import found, score  # noqa: E402
-from commutant.integrations.scenes.models import scheduler, shift_of  # noqa: E402
-from commutant.integrations.scenes.muon import BatchedMuon  # noqa: E402
-from commutant.integrations.scenes.text import SEQUENCE_LENGTH, clip_tokenizer, t5_tokenizer  # noqa: E402
+from commutant.integrations.scenes.training.evaluate import score  # noqa: E402
+from commutant.integrations.scenes.training.network import (  # noqa: E402
+    SEQUENCE_LENGTH,
+    PlainAttention,
+    clip_tokenizer,
+    scheduler,
+    shift_of,
+    t5_tokenizer,
+)
+from commutant.integrations.scenes.training.optimizers import BatchedMuon  # noqa: E402
 from commutant.integrations.scenes.vocabulary import OBJECTS  # noqa: E402
 
 FOLDER_LIMIT = 40 * 1024**2

@@ -1,20 +1,18 @@
 """Write a trained run as a diffusers pipeline folder in bf16.
 
-python -m commutant.integrations.scenes.export --run RUN_FOLDER --autoencoder RUN/autoencoder
+python -m commutant.integrations.scenes.training.export --run RUN_FOLDER --autoencoder RUN/autoencoder
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 from diffusers import FluxPipeline
 
-from .autoencoder import ScenesAutoencoder
-from .checkpoint import load_checkpoint, write_json
-from .load import WEIGHTS
-from .models import ScenesFlow, scheduler
-from .text import clip_tokenizer, share_capitals, t5_tokenizer
+from .. import WEIGHTS
+from ..autoencoder import ScenesAutoencoder
+from .checkpoint import load_checkpoint
+from .network import ScenesFlow, clip_tokenizer, scheduler, share_capitals, t5_tokenizer
 
 
 def assemble(flow: ScenesFlow, autoencoder: ScenesAutoencoder) -> FluxPipeline:
@@ -42,13 +40,9 @@ def averaged_flow(run: Path) -> tuple[ScenesFlow, int]:
 
 
 def save_weights(pipeline: FluxPipeline, folder: Path) -> None:
-    """Save in bf16, and name the autoencoder's module in `model_index.json` so that diffusers can import it."""
+    """Save in bf16."""
     pipeline.vae.register_to_config(_name_or_path="")  # where it was trained is nobody's business
     pipeline.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
-    index_path = folder / "model_index.json"
-    index = json.loads(index_path.read_text(encoding="utf-8"))
-    index["vae"] = [ScenesAutoencoder.__module__, ScenesAutoencoder.__name__]
-    write_json(index_path, index)
 
 
 def main() -> None:

@@ -14,8 +14,7 @@ from .gmsd import gmsd
 from .haarpsi import haarpsi
 from .pictures import Picture
 from .piqe import piqe
-from .psnr import psnr
-from .sharpness import sharpness
+from .plain import psnr, sharpness
 from .ssim import ms_ssim, ssim
 
 Better = Literal["higher", "lower", "one"]
@@ -91,7 +90,7 @@ def add_learned(name: str) -> None:
     METRICS[name] = learned(name)
 
 
-def metrics(names: Iterable[str]) -> list[Metric]:
+def metrics_named(names: Iterable[str]) -> list[Metric]:
     """Metrics by name, in the order asked for. Raises ValueError for an unknown name."""
     names = list(names)
     unknown = [name for name in names if name not in METRICS]
@@ -100,6 +99,6 @@ def metrics(names: Iterable[str]) -> list[Metric]:
     return [METRICS[name] for name in names]
 
 
-def scores(image: Picture, reference: Picture, chosen: Iterable[Metric] = _ALL) -> dict[str, float]:
+def scores(image: Picture, reference: Picture, metrics: Iterable[Metric] = _ALL) -> dict[str, float]:
     """Every chosen metric of one picture, by name."""
-    return {metric.name: metric(image, reference) for metric in chosen}
+    return {metric.name: metric(image, reference) for metric in metrics}

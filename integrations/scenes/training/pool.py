@@ -1,6 +1,7 @@
 """The training pool: scenes drawn once, encoded once, kept as packed latents with their token ids and layouts.
 
-    python -m commutant.integrations.scenes.pool --autoencoder RUN/autoencoder --out POOL --size 128x128 --count 24000
+    python -m commutant.integrations.scenes.training.pool --autoencoder RUN/autoencoder --out POOL \\
+        --size 128x128 --count 24000
 
 One safetensors file a size. Scenes of different sizes come from different seeds: no scene is shown at two sizes.
 """
@@ -14,12 +15,12 @@ from diffusers import FluxPipeline
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .autoencoder import ScenesAutoencoder
-from .averaging import channels_last
+from ..autoencoder import ScenesAutoencoder
+from ..compose import Scene, render, scene_from_seed
+from ..vocabulary import OBJECTS
 from .checkpoint import write_tensors
-from .compose import Scene, render, scene_from_seed
-from .text import SEQUENCE_LENGTH, clip_tokenizer, t5_tokenizer
-from .vocabulary import OBJECTS
+from .network import SEQUENCE_LENGTH, clip_tokenizer, t5_tokenizer
+from .optimizers import channels_last
 
 TOKEN = 16  # pixels per token side: factor 8 and 2x2 packing
 
@@ -82,7 +83,7 @@ def load_pool(folder: Path, height: int, width: int) -> dict[str, Tensor]:
     """Load one size's pool; raises FileNotFoundError if it was not built."""
     path = folder / f"{height}x{width}.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"no training pool {path}: build it with scenes.pool --size {height}x{width}")
+        raise FileNotFoundError(f"no training pool {path}: build it with scenes.training.pool --size {height}x{width}")
     return load_file(str(path))
 
 

@@ -1,6 +1,6 @@
 """Train the autoencoder of `scenes` on 128x128 crops of scenes drawn at 256, 192 and 128.
 
-    python -m commutant.integrations.scenes.train_autoencoder --run RUN_FOLDER --steps 6000
+    python -m commutant.integrations.scenes.training.autoencoder --run RUN_FOLDER --steps 6000
 
 The loss is L1 plus the L1 of image differences (edges) at three scales. The decoder sees latents with a little noise,
 of a strength drawn per image, so that it forgives the small errors of a sampled latent. Nothing ties the latents of
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .autoencoder import ScenesAutoencoder
-from .averaging import average_into, channels_last, generators, learning_rate, warm_decay
+from ..autoencoder import ScenesAutoencoder
+from ..compose import render, scene_from_seed
 from .checkpoint import load_checkpoint, save_checkpoint
-from .compose import render, scene_from_seed
+from .optimizers import average_into, channels_last, generators, learning_rate, warm_decay
 from .threads import adapt_threads
 
 CROP = 128

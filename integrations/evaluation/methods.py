@@ -1,12 +1,17 @@
-"""What is compared: plans of ours, the paper's and its parts, and what people would do instead."""
+"""What is compared: plans of ours, the paper's and its parts, and the baselines, which people would use instead.
+
+Every plan that an evaluation runs is built in this file.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from ...commutator import Guidance, Plan, preset
-from .frontier import Kind
+
+Kind = Literal["ours", "baseline", "paper"]
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,13 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Method:
     """One way to make a preview.
 
     Attributes:
         name: in tables. kind: whose way it is.
         plan: how the preview is made; None for a plain low-resolution call of the same seed, whose noise is another.
-        cache: the whole high-resolution run under this cache of the model instead (`cached.py`).
+        cache: the whole high-resolution run under this cache of the model instead (`comparison.cached`).
     """
 
     name: str
@@ -37,9 +42,24 @@ class Entry:
         """Full size over that of its low-resolution evaluations."""
         return 2 if self.plan is None else self.plan.scale
 
+    @property
+    def high_evaluations(self) -> int:
+        """At full size, of its plan; 0 without one, where they are not known before the run."""
+        return 0 if self.plan is None else self.plan.high_evaluations
 
-def table(steps: int) -> list[Entry]:
-    """The entries of the main table, for a final of `steps` steps."""
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the head of its plan runs on the final's own schedule, so that a record of the final answers it."""
+        return self.plan is not None and self.plan.head_steps is None
+
+
+def recorded(steps: int) -> Plan:
+    """The final's own run of `steps` steps, recorded to its end."""
+    return Plan.shown(steps - 1)
+
+
+def table(steps: int) -> list[Method]:
+    """The methods of the main table, for a final of `steps` steps."""
     paper, naive, matched, direct = (preset(name, steps) for name in ("paper", "naive", "matched", "direct"))
 
     def part(of_thirty: int) -> int:
@@ -47,39 +67,39 @@ def table(steps: int) -> list[Entry]:
 
     return _distinct(
         [
-            Entry("direct LR, its own noise", "rival", None),
-            Entry("direct LR, pooled noise, matched times", "ours", direct),
-            Entry("naive strided at t_D", "paper", naive),
-            Entry("paper without guidance", "paper", paper.replaced(guidance=None)),
-            Entry("paper", "paper", paper),
-            Entry("matched (default)", "ours", matched),
-            Entry("matched without guidance", "ours", matched.replaced(guidance=None)),
-            Entry("matched, strided selection instead", "ours", matched.replaced(operator="strided", time="same")),
-            *[Entry(f"live preview after {n}", "rival", Plan.shown(n - 1)) for n in (part(6), part(8), part(10))],
-            *[Entry(f"HR in {n} steps", "rival", Plan.fewer(n)) for n in (part(6), part(8), part(10))],
-            *[Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2)) for n in (part(6), part(8))],
+            Method("direct LR, its own noise", "baseline", None),
+            Method("direct LR, pooled noise, matched times", "ours", direct),
+            Method("naive strided at t_D", "paper", naive),
+            Method("paper without guidance", "paper", paper.replaced(guidance=None)),
+            Method("paper", "paper", paper),
+            Method("matched (default)", "ours", matched),
+            Method("matched without guidance", "ours", matched.replaced(guidance=None)),
+            Method("matched, strided selection instead", "ours", matched.replaced(operator="strided", time="same")),
+            *[Method(f"live preview after {n}", "baseline", Plan.shown(n - 1)) for n in (part(6), part(8), part(10))],
+            *[Method(f"HR in {n} steps", "baseline", Plan.fewer(n)) for n in (part(6), part(8), part(10))],
+            *[Method(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2)) for n in (part(6), part(8))],
         ]
     )
 
 
-def ablation(steps: int) -> list[Entry]:
+def ablation(steps: int) -> list[Method]:
     """The paper's own ablations: selection, guidance, and the grid of its length m and strength alpha."""
     paper = preset("paper", steps)
     plain = paper.replaced(guidance=None)
-    entries = [
-        Entry(f"selection: {name}", "paper", plain.replaced(selection=selection))
+    methods = [
+        Method(f"selection: {name}", "paper", plain.replaced(selection=selection))
         for name, selection in (("first", "first"), ("random", "random"), ("argmax", "argmax"), ("argmin", "argmin"))
     ]
     for length in (3, 5, 7):
         for alpha in (0.01, 0.02, 0.04):
             m = max(1, round(steps * length / 30))
             plan = paper.replaced(guidance=Guidance("exact", m, alpha))
-            entries.append(Entry(f"argmin, m = {m}, alpha = {alpha}", "paper", plan))
+            methods.append(Method(f"argmin, m = {m}, alpha = {alpha}", "paper", plan))
     lagged = paper.replaced(guidance=Guidance("lagged", max(1, round(steps / 6)), 0.04))
-    return _distinct([*entries, Entry("argmin, lagged, alpha = 0.04", "ours", lagged)])
+    return _distinct([*methods, Method("argmin, lagged, alpha = 0.04", "ours", lagged)])
 
 
-def sweep(steps: int) -> list[Entry]:
+def sweep(steps: int) -> list[Method]:
     """One thing of a preview changed at a time, and some together: what the default was chosen from."""
     matched, direct = preset("matched", steps), preset("direct", steps)
 
@@ -89,46 +109,46 @@ def sweep(steps: int) -> list[Entry]:
     def defect(length: int) -> Guidance:
         return Guidance("defect", part(length), 1.0, "linear")
 
-    out = [Entry("default", "ours", matched)]
-    out += [Entry(f"D = {d}", "ours", matched.replaced(switch=d)) for d in map(part, (2, 3, 4, 5, 8, 10, 15))]
-    out += [Entry(f"D = 0, tail {k}", "ours", direct.replaced(tail=k)) for k in map(part, (4, 8))]
+    out = [Method("default", "ours", matched)]
+    out += [Method(f"D = {d}", "ours", matched.replaced(switch=d)) for d in map(part, (2, 3, 4, 5, 8, 10, 15))]
+    out += [Method(f"D = 0, tail {k}", "ours", direct.replaced(tail=k)) for k in map(part, (4, 8))]
     for k in map(part, (2, 3, 4, 6, 8)):
-        out += [Entry(f"tail {k}", "ours", matched.replaced(tail=k))]
-        out += [Entry(f"tail {k}, order 2", "ours", matched.replaced(tail=k, order=2))]
-    out += [Entry("order 2", "ours", matched.replaced(order=2))]
-    out += [Entry("block mean", "ours", matched.replaced(operator="mean"))]
-    out += [Entry("same time", "ours", matched.replaced(time="same"))]
-    out += [Entry(f"scale {s}", "ours", matched.replaced(scale=s)) for s in ("4/3", "8/5", "4")]
-    out += [Entry(f"defect over {n}", "ours", matched.replaced(guidance=defect(n))) for n in (1, 3, 5)]
+        out += [Method(f"tail {k}", "ours", matched.replaced(tail=k))]
+        out += [Method(f"tail {k}, order 2", "ours", matched.replaced(tail=k, order=2))]
+    out += [Method("order 2", "ours", matched.replaced(order=2))]
+    out += [Method("block mean", "ours", matched.replaced(operator="mean"))]
+    out += [Method("same time", "ours", matched.replaced(time="same"))]
+    out += [Method(f"scale {s}", "ours", matched.replaced(scale=s)) for s in ("4/3", "8/5", "4")]
+    out += [Method(f"defect over {n}", "ours", matched.replaced(guidance=defect(n))) for n in (1, 3, 5)]
     out += [
-        Entry(
+        Method(
             "D = 5, tail 8, defect over 5", "ours", matched.replaced(switch=part(5), tail=part(8), guidance=defect(5))
         )
     ]
     for kind, weight, n in (("anchor", 0.9, 5), ("exact", 0.08, 3), ("lagged", 0.08, 3)):
         other = Guidance(kind, part(n), weight, "linear" if kind == "anchor" else "constant")
-        out += [Entry(f"{kind} over {n}, {weight}", "ours", matched.replaced(guidance=other))]
+        out += [Method(f"{kind} over {n}, {weight}", "ours", matched.replaced(guidance=other))]
     for n, d in ((4, 2), (6, 2), (6, 3), (8, 4), (10, 5)):
         n, d = part(n, 3), part(d)
         coarse = matched.replaced(head_steps=n, switch=d, tail=part(4), guidance=defect(4))
-        out += [Entry(f"coarse head {d} of {n}, tail 4", "ours", coarse)]
-        out += [Entry(f"coarse head {d} of {n}, tail 4, order 2", "ours", coarse.replaced(order=2))]
+        out += [Method(f"coarse head {d} of {n}, tail 4", "ours", coarse)]
+        out += [Method(f"coarse head {d} of {n}, tail 4, order 2", "ours", coarse.replaced(order=2))]
     for threshold in (0.1, 0.15, 0.2):
         settled = matched.replaced(switch=part(10), settle=threshold)
-        out += [Entry(f"D up to 10, settled at {threshold}", "ours", settled)]
+        out += [Method(f"D up to 10, settled at {threshold}", "ours", settled)]
     for n in (part(n, 2) for n in (3, 4, 5, 6, 8, 10, 15)):
-        out += [Entry(f"HR in {n} steps", "rival", Plan.fewer(n))]
-        out += [Entry(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2))]
-    out += [Entry(f"live preview after {n}", "rival", Plan.shown(part(n, 2) - 1)) for n in (3, 4, 6, 8, 10)]
+        out += [Method(f"HR in {n} steps", "baseline", Plan.fewer(n))]
+        out += [Method(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2))]
+    out += [Method(f"live preview after {n}", "baseline", Plan.shown(part(n, 2) - 1)) for n in (3, 4, 6, 8, 10)]
     return _distinct(out)
 
 
-def _distinct(entries: list[Entry]) -> list[Entry]:
+def _distinct(methods: list[Method]) -> list[Method]:
     """Without those whose name stands before already: short runs have few numbers of steps to choose from."""
-    return list({entry.name: entry for entry in reversed(entries)}.values())[::-1]
+    return list({method.name: method for method in reversed(methods)}.values())[::-1]
 
 
-def candidates(steps: int) -> list[Entry]:
+def candidates(steps: int) -> list[Method]:
     """What `calibrate` chooses from: cheap and dear, with and without a low resolution."""
     matched, direct = preset("matched", steps), preset("direct", steps)
 
@@ -155,13 +175,13 @@ def candidates(steps: int) -> list[Entry]:
         found.setdefault(Plan.shown(n - 1), f"live preview after {n} evaluations")
         found.setdefault(Plan.fewer(n), f"HR in {n} steps")
         found.setdefault(Plan.fewer(n, order=2), f"HR in {n} steps, order 2")
-    return [Entry(name, "rival" if plan.tail == 0 else "ours", plan) for plan, name in found.items()]
+    return [Method(name, "baseline" if plan.tail == 0 else "ours", plan) for plan, name in found.items()]
 
 
-def scales(steps: int) -> list[Entry]:
+def scales(steps: int) -> list[Method]:
     """The default at every scale, each with its own cost; for finals whose size all of them divide."""
     names = ("4/3", "3/2", "2", "3", "4")
-    return [Entry(f"scale {s}", "ours", preset("matched", steps, Fraction(s))) for s in names]
+    return [Method(f"scale {s}", "ours", preset("matched", steps, Fraction(s))) for s in names]
 
 
 TABLES = {"main": table, "ablation": ablation, "sweep": sweep, "scales": scales}

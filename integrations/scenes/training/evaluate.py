@@ -1,6 +1,6 @@
 """Ask for scenes, generate them through the unmodified pipeline, and count the objects that the classifier finds.
 
-python -m commutant.integrations.scenes.evaluate --sizes 256x256 192x192 128x128 --count 64
+python -m commutant.integrations.scenes.training.evaluate --sizes 256x256 192x192 128x128 --count 64
 """
 
 import argparse
@@ -14,12 +14,12 @@ from diffusers import FluxPipeline
 from PIL import Image
 from torch import Tensor
 
+from .. import SCENES_CALL_DEFAULTS, WEIGHTS, load_scenes
+from ..classifier import found, labels_of, load_classifier
+from ..compose import scene_from_seed
+from ..vocabulary import OBJECTS
 from .checkpoint import write_json
-from .classifier import SceneClassifier, labels_of, load_classifier
-from .compose import scene_from_seed
-from .load import SCENES_CALL_DEFAULTS, WEIGHTS, load_scenes
 from .threads import adapt_threads
-from .vocabulary import OBJECTS
 
 PROMPT_STREAM = 41
 
@@ -35,12 +35,6 @@ def generate(pipeline: FluxPipeline, prompts: list[str], seed: int, **call: Any)
     noise = [torch.Generator("cpu").manual_seed(seed + i) for i in range(len(prompts))]
     made = pipeline(prompts, generator=noise, output_type="np", **{**SCENES_CALL_DEFAULTS, **call})
     return np.rint(np.clip(made.images, 0, 1) * 255).astype(np.uint8)
-
-
-@torch.no_grad()
-def found(classifier: SceneClassifier, images: np.ndarray) -> Tensor:
-    """Boolean [B, objects]: what the classifier sees in uint8 images [B, H, W, 3]."""
-    return classifier(torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)) > 0
 
 
 def score(seen: Tensor, wanted: Tensor) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""What trained `scenes`; a guide in docs/training-scenes.md. Part of a checkout, not of an installed wheel."""
