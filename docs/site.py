@@ -32,7 +32,7 @@ _package = tempfile.TemporaryDirectory(prefix="commutant-site-")
 
 @event_priority(100)  # before mkdocstrings reads its settings
 def on_config(config: Any) -> Any:
-    """Show mkdocstrings a folder called `commutant`, whatever the checkout is called, with the package's parts alone."""
+    """Show mkdocstrings a folder `commutant` with the package's parts alone, whatever the checkout's name is."""
     package = Path(_package.name, "commutant")
     package.mkdir(exist_ok=True)
     for part in PARTS:
