@@ -1,19 +1,27 @@
-"""What A1111, Forge and ComfyUI-Manager run at installation: the light dependencies that are missing, nothing else.
+"""What A1111, Forge and ComfyUI-Manager run at installation: the dependencies that are missing, nothing else.
 
 It imports nothing of theirs: only the first two have a `launch` module. Nothing is upgraded, and torch is never
 touched: the program has pinned what it needs.
 """
 
 import importlib.util
+import re
 import subprocess
 import sys
+from pathlib import Path
 
-NEEDED = {"array_api_compat": "array-api-compat>=1.9", "safetensors": "safetensors>=0.4.2"}
+REQUIREMENTS = Path(__file__).with_name("requirements.txt")
+
+
+def module(requirement):
+    """What the requirement is imported as: `array_api_compat` of `array-api-compat>=1.9`."""
+    return re.match(r"[\w.-]+", requirement)[0].replace("-", "_")
 
 
 def missing():
-    """Requirements whose module cannot be found."""
-    return [requirement for module, requirement in NEEDED.items() if importlib.util.find_spec(module) is None]
+    """Lines of requirements.txt whose module cannot be found."""
+    lines = REQUIREMENTS.read_text(encoding="utf-8").split()
+    return [line for line in lines if importlib.util.find_spec(module(line)) is None]
 
 
 def main():

@@ -6,7 +6,7 @@ itself stays untouched for whoever looks for it), and `utils.py`, which imports 
 image functions that no sampler calls, finds a placeholder there while it is imported. Nothing
 of the samplers is stubbed.
 
-    pip install --no-deps k-diffusion==0.1.1.post1 && pip install torchsde torchdiffeq
+    pip install 'commutant[k-diffusion]'
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class Row:
 INTRODUCTION = """# k-diffusion samplers: what works
 
 Every cell is the result of a run: `python -m benchmarks.k_diffusion_support` writes this page, and a test compares it
-with a fresh one. Samplers are those of k-diffusion 0.1.1.post1, unmodified.
+with a fresh one. Samplers are those of k-diffusion 0.0.16, unmodified (0.1.1.post1 has the same file).
 
 - **preview**: block means, and the best of four strided selections with an anchor, both from a switch at step 1.
 - **exact replay**: the low-resolution run arrives at the transported state; through a selection bit for bit in float64,

@@ -17,7 +17,7 @@ import pytest
 from commutant.benchmarks.k_diffusion_sampling import available, samplers, sampling
 
 if not available():
-    pytest.skip("k-diffusion is not installed: pip install --no-deps k-diffusion==0.1.1.post1", allow_module_level=True)
+    pytest.skip("k-diffusion is not installed: pip install 'commutant[k-diffusion]'", allow_module_level=True)
 
 import torch
 
