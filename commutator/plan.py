@@ -13,6 +13,7 @@ from ..operators import BlockMean, LinearOperator, SpectralCrop, StridedSelectio
 from .guidance import Guidance
 
 OPERATORS = ("strided", "mean", "spectral")
+MOST_STEPS = 10_000  # a plan may come from elsewhere, and a schedule of that many steps is computed
 SELECTIONS = ("first", "random", "argmin", "argmax")
 
 
@@ -74,6 +75,9 @@ class Plan:
             raise ValueError(f"switch must not be negative, got {self.switch}")
         if self.tail is not None and self.tail < 0:
             raise ValueError(f"tail must not be negative, got {self.tail}")
+        for key in ("switch", "tail", "head_steps"):
+            if (getattr(self, key) or 0) > MOST_STEPS:
+                raise ValueError(f"{key} must be at most {MOST_STEPS}, got {getattr(self, key)}")
         if self.tail == 0 and (self.operator, self.selection, self.guidance) != ("strided", "first", None):
             raise ValueError(
                 "tail=0 has no low resolution, so no operator and no guidance: use Plan.shown or Plan.fewer"
