@@ -101,8 +101,8 @@ def _check_part(part: str, value: list[Any], folder: Path) -> None:
     if not (isinstance(kind, type) and issubclass(kind, allowed) and _is_of(kind, *_PARTS)):
         raise Refusal(
             f"{folder}: model_index.json says that {part} is {value!r:.120}, which is no model, scheduler, "
-            "tokenizer or processor of the installed diffusers and transformers; code that comes with a model is never run "
-            "(docs/trust.md)"
+            "tokenizer or processor of the installed diffusers and transformers; code that comes with a model is never "
+            "run (docs/trust.md)"
         )
 
 

@@ -247,6 +247,10 @@ class SheetFolder:
                 return found.convert("RGB") if found.width * found.height <= MOST_PIXELS else None
         except MemoryError:
             raise
+        except OSError as error:
+            if error.errno is not None and not isinstance(error, FileNotFoundError):
+                raise  # the disk, not the picture: Pillow's own have no number
+            return None
         except Exception:  # on damaged chunks Pillow raises SyntaxError, struct.error and what else its parsers meet
             return None
 

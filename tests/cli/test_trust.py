@@ -153,7 +153,7 @@ def test_a_recorded_model_is_not_fetched(tmp_path: Path, capsys: Capture, monkey
     assert "--model somebody/tracker" in said
     assert asked == []
     assert constants.HF_HUB_OFFLINE is False
-    assert cli.main(["finish", str(sheet), "--pick", "0", "--model", "somebody/tracker"]) == 2
+    assert cli.main(["finish", str(sheet), "--pick", "0", "--model", "somebody/tracker"]) in (1, 2)
     assert asked
     assert not any(asked), "what was given on the command line may be fetched"
 
