@@ -176,7 +176,10 @@ def test_death_at_every_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
         assert contents(folder) == whole, f"after a death at call {at} of {calls}"
 
 
-@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=errno.errorcode.get)
+ERRORS = [errno.ENOSPC, *(pytest.param(e, marks=pytest.mark.slow) for e in (errno.EIO, errno.EACCES))]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_error_at_every_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, error: int
