@@ -29,12 +29,11 @@ import torch
 from PIL import Image
 
 from commutant.adapters.diffusers import Previewer
-from commutant.commutator import Guidance, Plan
-from commutant.commutator.transform import move_step
+from commutant.commutator import Guidance, Plan, Stage, transform_step
 from commutant.integrations import evaluation as metrics
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.classifier import found, labels_of, load_classifier
-from commutant.operators import Affine, Flip, LinearOperator, Translate, Warp
+from commutant.operators import Affine, Flip, LinearOperator, LinearPartner, Translate, Warp
 
 from .consistency import unseen_scenes
 
@@ -88,7 +87,7 @@ def ways(at: int) -> dict[str, Callable[[Previewer, Any, LinearOperator], list[A
     """Everything but the warped picture, as functions (previewer, sheet, operator) -> finals."""
 
     def default(previewer: Previewer, sheet: Any, operator: LinearOperator, **changes: Any) -> list[Any]:
-        return previewer.moved(sheet, operator, **{"at": at, "batch_size": len(sheet), **changes})
+        return previewer.transform(sheet, operator, **{"at": at, "batch_size": len(sheet), **changes})
 
     return {
         "latent warped whole": lambda p, s, o: default(p, s, Whole(o), guidance=None),
@@ -152,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--markdown", type=Path, help="write the table, with date and machine, as markdown")
     parser.add_argument("--picture", type=Path, help="write a picture of some of them")
     options = parser.parse_args(arguments)
-    at = move_step(options.steps) if options.at is None else options.at
+    at = transform_step(options.steps) if options.at is None else options.at
 
     pipe = load_scenes()
     pipe.set_progress_bar_config(disable=True)
@@ -175,10 +174,10 @@ def run(
     """The finals, every moved image by movement and way, the table's lines, and which finals show all they should."""
     previewer = Previewer(pipe, batch_size=options.batch, head_batch_size=options.batch)
     # A head to the step that images are moved at, with the answer there; its previews are not looked at.
-    plan = Plan(switch=at, operator="spectral", tail=1, guidance=Guidance("defect", 1, 1.0))
+    plan = Plan(at, (Stage(2, 1, guidance=Guidance("defect", 1, 1.0)),))
     seeds = [1000 + i for i in range(len(scenes))]
     sheet = previewer.preview([s.prompt for s in scenes], seeds=seeds, plan=plan, progress=False, **call)
-    finals = previewer.finish(list(sheet), batch_size=options.batch)
+    finals = [final.image for final in previewer.finish(list(sheet), batch_size=options.batch)]
     scores = Scores(finals, [s.words for s in scenes])
     parts = [sheet[i : i + options.batch] for i in range(0, len(sheet), options.batch)]
     images: dict[str, dict[str, list[np.ndarray]]] = {}

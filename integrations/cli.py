@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from .. import __version__
 from .commands import calibrate, compare, finish, info, preview, transform
-from .errors import Refusal
+from .errors import Refusal, printable
 
 EXIT_FAILURE, EXIT_REFUSAL, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -40,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns its exit code: 0, 1 failure, 2 misuse or refusal, 130 Ctrl-C."""
+    """Run a command line; returns its exit code: 0, 1 failure, 2 misuse or refusal, 130 Ctrl-C, or
+    128 and the signal's number."""
+    with _signals_as_interrupts() as signals:
+        code = _run(argv)
+    return 128 + signals[0] if signals and code == EXIT_INTERRUPTED else code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
@@ -56,6 +66,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(_one_line(error), EXIT_REFUSAL if _is_refusal(error) else EXIT_FAILURE)
 
 
+@contextlib.contextmanager
+def _signals_as_interrupts() -> Iterator[list[int]]:
+    """SIGTERM and a closed terminal end a command as Ctrl-C does, with its files in order; yields those that came."""
+    came: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    kinds = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    here = threading.current_thread() is threading.main_thread()
+    # Only where nobody decided otherwise: nohup ignores SIGHUP, and a program that calls us may have its own.
+    taken = [kind for kind in kinds if here and signal.getsignal(kind) is signal.SIG_DFL]
+    for kind in taken:
+        signal.signal(kind, stop)
+    try:
+        yield came
+    finally:
+        for kind in taken:
+            signal.signal(kind, signal.SIG_DFL)
+
+
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, Refusal):
         return True
@@ -69,13 +101,20 @@ def _is_refusal(error: Exception) -> bool:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if type(error).__name__ == "OutOfMemoryError":
+    if _is_out_of_memory(error):
         return f"out of memory; try --batch 1, a smaller --size or a larger --scale ({text})"
     if isinstance(error, (Refusal, OSError)) or _is_refusal(error) or type(error).__name__ == "MissingInstall":
         return text or type(error).__name__
     return f"{type(error).__name__}: {text} (COMMUTANT_DEBUG=1 shows where)"
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch has an error of its own for accelerators, and a RuntimeError of its allocator for the CPU.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
 def _told(message: str, code: int) -> int:
-    print(f"commutant: {message}", file=sys.stderr)
+    print(f"commutant: {printable(message)}", file=sys.stderr)
     return code

@@ -13,6 +13,7 @@ from .wording import plan_line, share, size_line
 PAPER, INK, FAINT, MARK, RULE = "#f5f2ec", "#1d1b18", "#837c71", "#c9371f", "#ddd6c9"
 _SMALLEST, _LARGEST = 224, 384  # of a cell's longer side, in pixels: details stay visible, forty previews stay one file
 _MARGIN, _GAP, _SEAM, _CAPTION = 40, 20, 4, 32
+_MOST_PIXELS = 2**26  # in all cells together: thousands of previews get smaller ones
 _HEADING, _SECTION, _NARROWEST = 92, 64, 880  # the heading needs some width
 
 
@@ -85,8 +86,9 @@ def _grid(record: SheetRecord, previews: Mapping[int, Any], finals: int) -> _Gri
     width, height = first.size if first is not None else (256, 256)
     longer = max(width, height)
     factor = min(_LARGEST, max(_SMALLEST, longer)) / longer
-    cell = (max(1, round(width * factor)), max(1, round(height * factor)))
     count = max(1, len(record.previews))
+    factor = min(factor, math.sqrt(_MOST_PIXELS / (count * width * height)))
+    cell = (max(1, round(width * factor)), max(1, round(height * factor)))
     # As wide as a screen: the number of columns that brings the picture closest to 3:2.
     columns = min(count, max(1, round(math.sqrt(count * 1.5 * (cell[1] + _CAPTION + _GAP) / (cell[0] + _GAP)))))
     columns = max(columns, min(count, math.ceil(_NARROWEST / (cell[0] + _GAP))))

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import shlex
 from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from typing import Any
 
 from .sheet_record import PreviewRecord, SheetRecord
-from .wording import evaluations, plan_line, seconds, share, size_line
+from .wording import evaluations, plan_line, quoted, seconds, share, size_line
 
 _EMBEDDED_AS_IS = 256 * 1024  # bytes; larger pictures are embedded as JPEG so that a page of sixty finals still opens
 # A ring as drawn by hand with a grease pencil, in a unit box; drawn along its length when a preview is picked.
@@ -52,7 +51,7 @@ def page(
     cells = "\n".join(_cell(e, previews.get(e.seed), finals.get(e.seed), moved or {}) for e in record.previews)
     small = " class=small" if _width(previews) < 200 else ""
     title = escape(record.prompt) or "(no prompt)"
-    command = escape(f"commutant finish {shlex.quote(path)}")
+    command = escape(f"commutant finish {quoted(path)}")
     return f"""<!doctype html>
 <html lang="en">
 <head>

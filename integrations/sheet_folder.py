@@ -2,6 +2,8 @@
 
 Order of writing: a preview's files first, each atomically, then `sheet.json` that names them. What `sheet.json` names
 is therefore complete; a file that it does not name is left over from an interrupted run and is simply written again.
+A sheet that is replaced loses its files first and keeps its `sheet.json` until the new one takes its place. All writing
+happens under the folder's lock, so a temporary file that is found under the lock was left by a process that was killed.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..adapters.sheet import Cost, Preview
 from ..commutator import Tape, TapeError
-from ..commutator.tape import write_atomically
+from ..commutator.tape import TEMPORARY, sync_folder, write_atomically
+from .errors import Refusal
+from .reading import opened, read_limited
 from .sheet_record import (
     FinalRecord,
     MovedRecord,
@@ -38,6 +42,7 @@ _OWN = re.compile(
     r"|contact_sheet\.png|index\.html|sheet\.json)"
 )
 _LARGEST = 64 * 2**20  # of sheet.json, in bytes; a thousand previews take one megabyte
+MOST_PIXELS = 2**26  # of a picture on a sheet; a PNG of some kilobytes can claim any number
 
 
 class SheetFolder:
@@ -46,6 +51,7 @@ class SheetFolder:
     def __init__(self, path: Path, record: SheetRecord) -> None:
         self.path = path
         self.record = record
+        self._swept = False
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SheetFolder:
@@ -65,7 +71,7 @@ class SheetFolder:
         folder = Path(path)
         if folder.exists() and not folder.is_dir():
             raise SheetError(f"{folder} is a file; choose another --out")
-        if not folder.exists() or not any(folder.iterdir()):
+        if not folder.exists() or all(_is_temporary(p.name) for p in folder.iterdir()):
             return None
         if not (folder / SHEET_FILE).is_file():
             # Never overwrite what is not ours, whatever was asked: it has an index.html of its own, perhaps.
@@ -86,16 +92,22 @@ class SheetFolder:
         Raises:
             SheetError: as `check`.
         """
-        there = cls.check(path, record, overwrite)
-        if there is not None:
-            return there
+        cls.check(path, record, overwrite)  # before there is a folder: a refused request leaves nothing behind
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.iterdir():
-            if _OWN.fullmatch(old.name):
-                old.unlink()
-        sheet = cls(folder, dataclasses.replace(record, previews=()))
-        sheet._write()
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
+        with _locked(folder):
+            # Again under the lock: another process may have begun a sheet here meanwhile.
+            there = cls.check(path, record, overwrite)
+            if there is not None:
+                return there
+            for old in folder.iterdir():
+                if old.name != SHEET_FILE and (_OWN.fullmatch(old.name) or _is_temporary(old.name)):
+                    old.unlink()
+            sync_folder(folder)
+            sheet = cls(folder, dataclasses.replace(record, previews=()))
+            sheet._write()
         return sheet
 
     @property
@@ -108,50 +120,77 @@ class SheetFolder:
         return tuple(p.seed for p in self.record.previews if self.fault(p.seed) is None)
 
     def fault(self, seed: int) -> str | None:
-        """What is wrong with the files of a seed, in words; None where nothing is."""
+        """What is wrong with the preview or the tape of a seed, and what to do; None where nothing is."""
         entry = self.record.entry(seed)
-        if not (self.path / entry.image).is_file():
-            return f"{entry.image} is missing"
+        again = f"run the same preview with --seeds {seed} to make it again"
+        fault = self._fault_of(entry.image, entry.image_sha256, again)
+        if fault is None and entry.image_sha256 is None and self.image(entry.image) is None:
+            fault = f"{entry.image} is no picture; {again}"
+        return fault or self._fault_of(entry.tape, entry.tape_sha256, again)
+
+    def faults(self) -> dict[int, str]:
+        """By seed, what is wrong with any of its files, and what to do; seeds without a fault are left out."""
+        found = {}
+        for entry in self.record.previews:
+            faults = [self.fault(entry.seed)]
+            if entry.final is not None:
+                again = f"run the same finish with --pick {entry.seed} to make it again"
+                faults.append(self._fault_of(entry.final.image, entry.final.sha256, again))
+            again = "run the same transform to make it again"
+            faults += [self._fault_of(m.image, m.sha256, again) for m in entry.moved]
+            if any(faults):
+                found[entry.seed] = "; ".join(fault for fault in faults if fault is not None)
+        return found
+
+    def _fault_of(self, name: str, sha256: str | None, again: str) -> str | None:
         try:
-            self._tape_path(entry)
-        except SheetError as error:
-            return str(error)
+            with opened(self.path / name) as file:
+                if sha256 is not None and _sha256_of(file) != sha256:
+                    return f"{name} was changed or cut short after it was written; {again}"
+        except FileNotFoundError:
+            return f"{name} is missing; {again}"
+        except Refusal as error:
+            return f"{error}, or: {again}"
         return None
 
     def add(self, preview: Preview) -> None:
         """Keep a preview: its tape, its image, then its entry in `sheet.json`."""
         if preview.seed is None:
             raise SheetError("a sheet folder keeps previews of seeds; this one was made from a generator")
-        if preview.plan.to_dict() != self.record.plan.to_dict():
-            raise SheetError(f"the preview of seed {preview.seed} was made with another plan than this sheet")
-        if dict(preview.call) != dict(self.record.call):
-            raise SheetError(f"the preview of seed {preview.seed} was made by another call than this sheet says")
-        made_by = preview.tape.header.get("model")
-        if made_by != self.record.model.fingerprint:
-            raise SheetError(f"the preview of seed {preview.seed} was made by another model than this sheet")
-        names = file_names(preview.seed)
-        digest = preview.tape.save(self.path / names["tape"])
-        write_atomically(self.path / names["image"], png(preview.image))
-        entry = PreviewRecord(preview.seed, names["image"], names["tape"], digest, preview.cost)
-        # A preview made again, because its tape was lost, leaves the finished and moved images of its seed valid.
-        self._update(lambda record: record.with_entry(_with_images_of(entry, record)))
+        seed, names, image = preview.seed, file_names(preview.seed), png(preview.image)
+
+        def added(record: SheetRecord) -> SheetRecord:
+            _check_made_for(preview, record)
+            tape = preview.tape.save(self.path / names["tape"])
+            write_atomically(self.path / names["image"], image)
+            seen = hashlib.sha256(image).hexdigest()
+            entry = PreviewRecord(seed, names["image"], names["tape"], tape, preview.cost, seen)
+            # A preview made again, because its tape was lost, leaves the finished and moved images of its seed valid.
+            return record.with_entry(_with_images_of(entry, record))
+
+        self._update(added)
 
     def add_final(self, seed: int, image: Any, cost: Cost) -> Path:
         """Keep the finished image of a seed; returns its path."""
-        self.record.entry(seed)
         path, data = self.path / file_names(seed)["final"], png(image)
-        write_atomically(path, data)
-        final = FinalRecord(path.name, hashlib.sha256(data).hexdigest(), cost)
-        self._update(lambda record: record.with_entry(dataclasses.replace(record.entry(seed), final=final)))
+
+        def added(record: SheetRecord) -> SheetRecord:
+            entry = record.entry(seed)
+            write_atomically(path, data)
+            final = FinalRecord(path.name, hashlib.sha256(data).hexdigest(), cost)
+            return record.with_entry(dataclasses.replace(entry, final=final))
+
+        self._update(added)
         return path
 
     def finished(self, seed: int) -> bool:
         """Whether the final of a seed is there, byte for byte as it was written."""
         final = self.record.entry(seed).final
-        if final is None:
-            return False
-        path = self.path / final.image
-        return path.is_file() and _sha256_of(path) == final.sha256
+        return final is not None and self.whole(final.image, final.sha256)
+
+    def whole(self, name: str, sha256: str | None) -> bool:
+        """Whether a file of the sheet is there, and byte for byte what was written where that was recorded."""
+        return self._fault_of(name, sha256, "") is None
 
     def add_moved(self, seed: int, image: Any, how: str, at: int, noise_seed: int, cost: Cost) -> Path:
         """Keep a moved image of a seed; returns its path. Arguments as in `MovedRecord`."""
@@ -172,10 +211,9 @@ class SheetFolder:
     def moved(self, seed: int, how: str, at: int, noise_seed: int) -> Path | None:
         """The moved image of a seed that was made this way and is there, byte for byte; or None."""
         for moved in self.record.entry(seed).moved:
-            path = self.path / moved.image
             same = (moved.how, moved.at, moved.noise_seed) == (how, at, noise_seed)
-            if same and path.is_file() and _sha256_of(path) == moved.sha256:
-                return path
+            if same and self.whole(moved.image, moved.sha256):
+                return self.path / moved.image
         return None
 
     def load(self, seed: int, *, framework: str = "torch") -> Preview:
@@ -185,9 +223,13 @@ class SheetFolder:
             SheetError: no such seed, or its tape is missing, changed, truncated or of another model.
         """
         entry = self.record.entry(seed)
-        path = self._tape_path(entry)
+        fault = self._fault_of(
+            entry.tape, entry.tape_sha256, f"run the same preview with --seeds {seed} to make it again"
+        )
+        if fault is not None:
+            raise SheetError(fault)
         try:
-            tape = Tape.load(path, framework=framework)
+            tape = Tape.load(self.path / entry.tape, framework=framework)
         except TapeError as error:
             raise SheetError(str(error)) from None
         if tape.header.get("model") != self.record.model.fingerprint:
@@ -197,32 +239,56 @@ class SheetFolder:
         return Preview(index, seed, image, tape, dict(self.record.call), entry.cost, self.record.plan)
 
     def image(self, name: str) -> Any:
-        """An image of the sheet, as PIL; None where the file is missing or is no image."""
+        """An image of the sheet, as PIL; None where the file is missing, a link, too large or no whole PNG."""
         from PIL import Image
 
         try:
-            with Image.open(self.path / name, formats=["PNG"]) as opened:
-                return opened.convert("RGB")
-        except (OSError, ValueError, Image.DecompressionBombError):
+            with opened(self.path / name) as file, Image.open(file, formats=["PNG"]) as found:
+                return found.convert("RGB") if found.width * found.height <= MOST_PIXELS else None
+        except MemoryError:
+            raise
+        except OSError as error:
+            if error.errno is not None and not isinstance(error, FileNotFoundError):
+                raise  # the disk, not the picture: Pillow's own have no number
+            return None
+        except Exception:  # on damaged chunks Pillow raises SyntaxError, struct.error and what else its parsers meet
             return None
 
-    def _tape_path(self, entry: PreviewRecord) -> Path:
-        path = self.path / entry.tape
-        again = f"run the same preview with --seeds {entry.seed} to make it again"
-        if not path.is_file():
-            raise SheetError(f"{entry.tape} is missing; {again}")
-        if _sha256_of(path) != entry.tape_sha256:
-            raise SheetError(f"{entry.tape} was changed or cut short after it was written; {again}")
-        return path
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing to the sheet meanwhile; `record` is what it holds now."""
+        with _locked(self.path):
+            self.record = _read(self.path)
+            if not self._swept:
+                for path in self.path.iterdir():
+                    if _is_temporary(path.name):
+                        path.unlink(missing_ok=True)
+                self._swept = True
+            yield
 
     def _update(self, change: Callable[[SheetRecord], SheetRecord]) -> None:
         # Read again under the lock: a finish may run beside a preview that is still filling the same sheet.
-        with _locked(self.path):
-            self.record = change(_read(self.path))
+        with self.locked():
+            self.record = change(self.record)
             self._write()
 
     def _write(self) -> None:
         write_atomically(self.path / SHEET_FILE, self.record.to_json().encode())
+
+
+def _is_temporary(name: str) -> bool:
+    match = TEMPORARY.fullmatch(name)
+    return match is not None and _OWN.fullmatch(match["name"]) is not None
+
+
+def _check_made_for(preview: Preview, record: SheetRecord) -> None:
+    """SheetError where a preview is not of the request that a sheet holds, be it that the sheet was replaced since."""
+    if preview.plan.to_dict() != record.plan.to_dict():
+        raise SheetError(f"the preview of seed {preview.seed} was made with another plan than this sheet")
+    if dict(preview.call) != dict(record.call):
+        raise SheetError(f"the preview of seed {preview.seed} was made by another call than this sheet says")
+    if preview.tape.header.get("model") != record.model.fingerprint:
+        raise SheetError(f"the preview of seed {preview.seed} was made by another model than this sheet")
 
 
 def _with_images_of(entry: PreviewRecord, record: SheetRecord) -> PreviewRecord:
@@ -250,20 +316,21 @@ def missing_seeds(folder: SheetFolder, seeds: list[int]) -> str | None:
 def _read(folder: Path) -> SheetRecord:
     path = folder / SHEET_FILE
     try:
-        if path.stat().st_size > _LARGEST:
-            raise SheetError(f"{path}: too large for a sheet")
-        return SheetRecord.from_json(path.read_text(encoding="utf-8"))
+        return SheetRecord.from_json(read_limited(path, _LARGEST, "a sheet").decode("utf-8"))
     except FileNotFoundError:
         raise SheetError(f"{folder} holds no sheet (no {SHEET_FILE})") from None
     except UnicodeDecodeError:
         raise SheetError(f"{path}: sheet.json is not readable as JSON (no UTF-8 text)") from None
+    except SheetError:
+        raise
+    except Refusal as error:
+        raise SheetError(str(error)) from None
 
 
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
+def _sha256_of(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ VERSION = 1
 SOURCES = ("embedded", "pretrained")
 LARGEST_SEED = 2**63 - 1
 LONGEST_HOW = 200
+MOST_PREVIEWS = 10_000
+_LARGEST_SIDE, _MOST_STEPS, _MOST_COUNTED, _MOST_SECONDS = 99_999, 10_000, 2**53, 1e12
+_DEEPEST = 20  # of lists and objects in an argument
 
 
 class SheetError(Refusal):
@@ -76,13 +80,18 @@ class MovedRecord:
 
 @dataclass(frozen=True)
 class PreviewRecord:
-    """One preview of the sheet: its files and its cost."""
+    """One preview of the sheet: its files and its cost.
+
+    Attributes:
+        image_sha256: of the preview's file; None in sheets of releases that did not record it.
+    """
 
     seed: int
     image: str
     tape: str
     tape_sha256: str
     cost: Cost
+    image_sha256: str | None = None
     final: FinalRecord | None = None
     moved: tuple[MovedRecord, ...] = ()
 
@@ -158,7 +167,9 @@ class SheetRecord:
     def from_json(cls, text: str) -> SheetRecord:
         """A sheet from untrusted text. SheetError names the field that is missing, unknown or out of range."""
         try:
-            data = json.loads(text, parse_constant=_no_constant)
+            data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+            text.encode("utf-8")
+            json.dumps(data, ensure_ascii=False).encode("utf-8")  # an escape may stand for half a character
         except (ValueError, RecursionError) as error:
             raise SheetError(f"sheet.json is not readable as JSON ({error})") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
@@ -170,10 +181,14 @@ class SheetRecord:
             plan = Plan.from_dict(data["plan"])
         except (ValueError, TypeError) as error:
             raise SheetError(f"sheet.json: {error}") from None
-        previews = tuple(_preview(p) for p in _typed(data["previews"], list, "previews"))
+        entries = _typed(data["previews"], list, "previews")
+        if len(entries) > MOST_PREVIEWS:
+            raise SheetError(f"sheet.json: a sheet holds at most {MOST_PREVIEWS} previews, got {len(entries)}")
+        previews = tuple(_preview(p) for p in entries)
         if len({p.seed for p in previews}) != len(previews):
             raise SheetError("sheet.json: a seed appears twice")
-        return cls(_model(data["model"]), _call(data["call"]), plan, _count(data["head_batch"], "head_batch"), previews)
+        head_batch = _count(data["head_batch"], "head_batch", most=MOST_PREVIEWS)
+        return cls(_model(data["model"]), checked_call(data["call"]), plan, head_batch, previews)
 
 
 def file_names(seed: int) -> dict[str, str]:
@@ -201,6 +216,12 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    if math.isfinite(value := float(text)):
+        return value
+    raise ValueError(f"{text[:40]} is too large")
+
+
 def _typed(value: Any, kind: type, where: str) -> Any:
     # bool is an int in Python, and no field of a sheet is one.
     if not isinstance(value, kind) or isinstance(value, bool):
@@ -220,9 +241,11 @@ def _fields(data: Any, kind: type, where: str) -> dict[str, Any]:
     return _keys(data, {f.name for f in dataclasses.fields(kind)}, where)
 
 
-def _count(value: Any, where: str, least: int = 1) -> int:
+def _count(value: Any, where: str, least: int = 1, most: int = _MOST_COUNTED) -> int:
     if _typed(value, int, where) < least:
         raise SheetError(f"sheet.json: {where} must be at least {least}, got {value}")
+    if value > most:
+        raise SheetError(f"sheet.json: {where} must be at most {most}")
     return int(value)
 
 
@@ -240,12 +263,33 @@ def _model(data: Any) -> ModelRecord:
     return ModelRecord(**data)
 
 
-def _call(data: Any) -> dict[str, Any]:
+def checked_call(data: Any) -> dict[str, Any]:
+    """The arguments of a plain pipeline call as a sheet may hold them.
+
+    Text stands only in prompts: elsewhere a pipeline may take it for the address of a picture and fetch that.
+
+    Raises:
+        SheetError: no prompt, sizes or steps that no run has, text outside prompts, deep nesting.
+    """
     data = _typed(data, dict, "call")
     _typed(data.get("prompt"), str, "call prompt")
-    for key in ("height", "width", "num_inference_steps"):
-        _count(data.get(key), f"call {key}")
+    for key, most in {"height": _LARGEST_SIDE, "width": _LARGEST_SIDE, "num_inference_steps": _MOST_STEPS}.items():
+        _count(data.get(key), f"call {key}", most=most)
+    for key, value in data.items():
+        if not key.isidentifier() or key in ("self", "generator", "latents") or key.startswith("callback"):
+            raise SheetError(f"a sheet holds no argument {key!r:.60}")
+        if not (key.startswith(("prompt", "negative_prompt")) and isinstance(value, str)):
+            _plain(value, key)
     return dict(data)
+
+
+def _plain(value: Any, key: str, depth: int = _DEEPEST) -> None:
+    if depth == 0:
+        raise SheetError(f"{key} is nested more than {_DEEPEST} deep")
+    if isinstance(value, str) and not re.fullmatch(r"[\w+-]{0,64}", value):
+        raise SheetError(f"{key} holds the text {value!r:.60}; in an argument of a sheet only a name may stand")
+    for entry in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _plain(entry, key, depth - 1)
 
 
 def _cost(data: Any, where: str) -> Cost:
@@ -253,7 +297,7 @@ def _cost(data: Any, where: str) -> Cost:
     for key, value in data.items():
         if key in ("high", "low", "full"):
             _count(value, f"{where} {key}", least=0)
-        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        elif isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST_SECONDS:
             raise SheetError(f"sheet.json: {where} {key} must be a time in seconds, got {value!r:.60}")
     return Cost(**data)
 
@@ -266,10 +310,8 @@ def _sha256(value: Any, where: str) -> str:
 
 
 def _preview(data: Any) -> PreviewRecord:
-    data = _fields({"moved": [], **_typed(data, dict, "preview")}, PreviewRecord, "preview")
-    seed = _count(data["seed"], "preview seed", least=0)
-    if seed > LARGEST_SEED:
-        raise SheetError(f"sheet.json: seed {seed} is out of range")
+    data = _fields({"moved": [], "image_sha256": None, **_typed(data, dict, "preview")}, PreviewRecord, "preview")
+    seed = _count(data["seed"], "preview seed", least=0, most=LARGEST_SEED)
     where, names = f"preview {seed}", file_names(seed)
     for key in ("image", "tape"):
         _name(data[key], names[key], where)
@@ -279,8 +321,9 @@ def _preview(data: Any) -> PreviewRecord:
         _name(final["image"], names["final"], f"final {seed}")
         final = FinalRecord(final["image"], _sha256(final["sha256"], f"final {seed}"), _cost(final["cost"], where))
     digest = _sha256(data["tape_sha256"], f"{where} tape_sha256")
+    seen = None if data["image_sha256"] is None else _sha256(data["image_sha256"], f"{where} image_sha256")
     moved = tuple(_moved(m, seed, k) for k, m in enumerate(_typed(data["moved"], list, f"{where} moved"), start=1))
-    return PreviewRecord(seed, data["image"], data["tape"], digest, _cost(data["cost"], where), final, moved)
+    return PreviewRecord(seed, data["image"], data["tape"], digest, _cost(data["cost"], where), seen, final, moved)
 
 
 def _moved(data: Any, seed: int, number: int) -> MovedRecord:

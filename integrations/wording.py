@@ -58,6 +58,11 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def quoted(path: str) -> str:
+    """A path as a shell and a command line take it; one that begins with a dash would be taken for an option."""
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
+
+
 def finish_command(path: str, seeds: Sequence[int]) -> str:
     """The command that finishes some seeds of a sheet, ready to paste into a shell."""
-    return f"commutant finish {shlex.quote(path)} --pick {' '.join(map(str, seeds))}"
+    return f"commutant finish {quoted(path)} --pick {' '.join(map(str, seeds))}"

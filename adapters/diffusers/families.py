@@ -149,7 +149,7 @@ STATELESS = ("ClassifierFreeGuidance", "TangentialClassifierFreeGuidance")
 def guiders(pipe: Any) -> str | None:
     """HunyuanImage combines its predictions in guiders; some remember, or count steps. It can also flow by means."""
     if pipe.transformer.config.get("use_meanflow"):
-        return "a mean-flow model also gets the time of the next step, which a preview's stages change; use a model without"
+        return "a mean-flow model also gets the time of the next step, which a preview changes; use a model without"
     for name in ("guider", "ocr_guider"):
         guider = getattr(pipe, name, None)
         if guider is None:

@@ -20,6 +20,7 @@ from .run import Loop, Step, Stop, run
 from .schedulers import Binding, Timetable
 
 HEADER = {"model": str, "prompt": str, "size": list, "steps": int, "evaluations": int, "switch": int, "rng_device": str}
+MOST = 1_000_000  # of steps and evaluations in a tape, which may come from elsewhere
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
@@ -149,6 +150,10 @@ def check_tape(preview: Preview, model: str, denoiser: Any) -> None:
     for key, kind in HEADER.items():
         if type(header.get(key)) is not kind:
             raise TapeError(f"the tape's header has no valid {key!r}")
+    if not all(least <= header[key] <= MOST for key, least in {"steps": 1, "evaluations": 1, "switch": 0}.items()):
+        raise TapeError("the tape's header has numbers of steps and evaluations that no run has")
+    if [type(n) for n in header["size"]] != [int, int]:
+        raise TapeError("the tape's header has no valid 'size'")
     if header["rng_device"] not in DEVICES:
         raise TapeError(f"the tape's generator lived on {header['rng_device']!r}, which is no kind of device")
     # A coarse head leaves no outputs; any other leaves one per step before the switch, and maybe the switch's own.

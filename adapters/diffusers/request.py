@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...commutator import TapeError
 from ..errors import UnsupportedError
 from ..sheet import Preview
 from .families import Family, family_of
@@ -118,12 +119,12 @@ def restored_all(states: Sequence[torch.Tensor], device: str) -> Any:
 
 
 def restored(state: torch.Tensor, device: str) -> torch.Generator:
-    """A generator on `device` in a recorded state. ValueError where the state is none of that device's."""
-    generator = torch.Generator(device)
+    """A generator on `device` in a recorded state. TapeError where the state is none of that device's."""
     try:
+        generator = torch.Generator(device)
         generator.set_state(state.to(torch.uint8).cpu())
-    except RuntimeError as error:
-        raise ValueError(f"the recorded generator state does not fit a {device} generator: {error}") from None
+    except (RuntimeError, TypeError) as error:
+        raise TapeError(f"the recorded generator state does not fit a {device} generator here: {error}") from None
     return generator
 
 

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.metrics import METRICS
     from ..evaluation.summary import affordable, choose
     from ..plan_file import PlanFile
+    from ..wording import quoted
 
     if not 0 < arguments.budget <= 1:
         raise Refusal(f"--budget is a share of a full run, above 0 and at most 1, got {arguments.budget:g}")
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     print((work / "table.md").read_text())
     for sentence in report(choice, arguments.metric, summary.pairs):
         print(sentence)
-    print(f'Use it: commutant preview "..." --steps {arguments.steps} --plan {arguments.out}')
+    print(f'Use it: commutant preview "..." --steps {arguments.steps} --plan {quoted(str(arguments.out))}')
     return 0
 
 

@@ -14,17 +14,32 @@ MOST_PROMPTS = 1000
 
 def add_arguments(p: Any, pairs: int) -> None:
     """Declare the arguments of both commands."""
-    p.add_argument("--model", metavar="PATH_OR_ID", help="a diffusers model: a folder or a hub id (default: embedded)")
+    p.add_argument(
+        "--model",
+        type=values.utf8,
+        metavar="PATH_OR_ID",
+        help="a diffusers model: a folder or a hub id (default: embedded)",
+    )
     p.add_argument("--prompts", type=Path, metavar="FILE", help="one prompt a line (default: the embedded model's own)")
-    p.add_argument("--pairs", type=values.count(1), default=pairs, help=f"prompt/seed pairs (default: {pairs})")
+    p.add_argument(
+        "--pairs", type=values.count(1, values.MOST_SEEDS), default=pairs, help=f"prompt/seed pairs (default: {pairs})"
+    )
     p.add_argument("--seed", type=values.count(0), default=1000, help="of the first pair, then one more each")
     p.add_argument("--size", type=values.size, metavar="WxH", help="width x height of the finals")
-    p.add_argument("--steps", type=values.count(2), default=30, metavar="N", help="steps of the finals (default: 30)")
-    p.add_argument("--negative", metavar="TEXT", help="negative prompt")
+    p.add_argument(
+        "--steps",
+        type=values.count(2, values.MOST_STEPS),
+        default=30,
+        metavar="N",
+        help="steps of the finals (default: 30)",
+    )
+    p.add_argument("--negative", type=values.utf8, metavar="TEXT", help="negative prompt")
     p.add_argument("--guidance", type=values.number, metavar="G", help="the pipeline's guidance_scale")
     p.add_argument("--true-cfg", type=values.number, metavar="G", help="true_cfg_scale, where a pipeline has both")
     p.add_argument("--set", type=values.argument, action="append", default=[], metavar="NAME=VALUE")
-    p.add_argument("--batch", type=values.count(1), default=4, metavar="B", help="pairs at once (default: 4)")
+    p.add_argument(
+        "--batch", type=values.count(1, values.MOST_SEEDS), default=4, metavar="B", help="pairs at once (default: 4)"
+    )
     p.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     p.add_argument("--device", type=values.device, default="auto", help="auto (default), cpu, cuda, cuda:1 or mps")
 

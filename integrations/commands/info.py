@@ -6,25 +6,28 @@ import argparse
 import json
 from typing import Any
 
+from ..errors import printable
+from . import values
+
 
 def add(commands: Any) -> None:
     """Declare the command."""
     p = commands.add_parser(
         "info",
         help="say what is in a sheet",
-        description="Say what is in a sheet and check its tapes. Needs no model and no framework.",
+        description="Say what is in a sheet and check its files. Needs no model and no framework.",
     )
-    p.add_argument("sheet", help="the sheet folder")
+    p.add_argument("sheet", type=values.utf8, help="the sheet folder")
     p.add_argument("--json", action="store_true", help="machine-readable")
     p.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print it; returns the exit code, which is 0 for a sheet with damaged tapes too: telling is the job."""
+    """Print it; returns the exit code, which is 0 for a damaged sheet too: telling is the job."""
     from ..sheet_folder import SheetFolder
 
     folder = SheetFolder.open(arguments.sheet)
-    faults = {seed: fault for seed in folder.seeds if (fault := folder.fault(seed))}
+    faults = folder.faults()
     print(_as_json(folder, faults) if arguments.json else _as_text(folder, faults))
     return 0
 
@@ -34,7 +37,13 @@ def _as_json(folder: Any, faults: dict[int, str]) -> str:
     cost = folder.record.cost
     data["totals"] = {**cost.to_dict(), "high_resolution_equivalents": cost.equivalents(), "share": cost.relative()}
     data["faults"] = {str(seed): fault for seed, fault in faults.items()}
-    return json.dumps(data, indent=2, ensure_ascii=False)
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    # A sheet may come from elsewhere, and JSON leaves DEL, C1 and direction marks as they are.
+    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else json.dumps(character)[1:-1]
 
 
 def _as_text(folder: Any, faults: dict[int, str]) -> str:
@@ -52,7 +61,7 @@ def _as_text(folder: Any, faults: dict[int, str]) -> str:
     rest = {k: v for k, v in call.items() if k not in ("prompt", "width", "height", "num_inference_steps")}
     if rest:
         rows.append(("call", ", ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in rest.items())))
-    finished = [p.seed for p in record.previews if p.final is not None]
+    finished = [p.seed for p in record.previews if folder.finished(p.seed)]
     rows += [("previews", ranges(record.seeds) or "none yet"), ("finished", ranges(finished) or "none yet")]
     moved = [f"{m.image} ({m.how})" for p in record.previews for m in p.moved]
     if moved:
@@ -61,9 +70,4 @@ def _as_text(folder: Any, faults: dict[int, str]) -> str:
         relative = share(cost)
         rows.append(("cost", f"{evaluations(cost)}{f', {relative}' if relative else ''}, {seconds(cost.seconds)}"))
     rows += [("damaged", fault) for fault in faults.values()]
-    return "\n".join(f"{name:<9} {_plain(value)}" for name, value in rows)
-
-
-def _plain(text: str) -> str:
-    # A sheet may come from elsewhere: no control characters on the terminal.
-    return "".join(c if c.isprintable() else " " for c in text)
+    return "\n".join(f"{name:<9} {printable(value)}" for name, value in rows)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refusal
+from ..model_folder import check_model_folder, offline
 from ..sheet_record import ModelRecord
 
 INSTALL = "pip install 'commutant[diffusers]' (in a checkout: pip install -e '.[diffusers]')"
@@ -41,11 +44,14 @@ class Choice:
         return ModelRecord("embedded" if name is None else "pretrained", name, _dtype(self.dtype, name, device), device)
 
 
-def load(record: ModelRecord, *, quiet: bool = False) -> Any:
+def load(record: ModelRecord, *, quiet: bool = False, local: bool = False) -> Any:
     """The pipeline of a record; `quiet` or no terminal: without progress bars.
 
+    A hub is asked only for a model that was named on the command line; `local` is for one that a sheet names. Code that
+    comes with a model is never run (`model_folder.py`).
+
     Raises:
-        Refusal: no such folder, no safetensors weights, no such device.
+        Refusal: no such folder, no safetensors weights, code of its own, no such device; `local` and not here.
         MissingInstall: diffusers, torch or transformers cannot be imported.
     """
     import_frameworks()
@@ -66,15 +72,40 @@ def load(record: ModelRecord, *, quiet: bool = False) -> Any:
 
     from ..scenes import autoencoder  # noqa: F401 - diffusers finds a class outside its libraries where it is imported
 
+    folder = _fetched(record.name, local)
+    check_model_folder(folder)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), offline():
             # Newer releases call it dtype; this name works in all of them until 1.0.
             warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
             # Only safetensors: a pickled checkpoint may run anything while it loads.
-            pipe = DiffusionPipeline.from_pretrained(record.name, torch_dtype=dtype, use_safetensors=True)
+            pipe = DiffusionPipeline.from_pretrained(
+                folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True, trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
         raise Refusal(f"cannot load {record.name}: {_in_short(error)}") from error
     return _with_bars(pipe.to(record.device), bars)
+
+
+def _fetched(name: str, local: bool) -> Path:
+    """The folder of a model; of a hub's, the copy on this machine, fetched first unless `local`."""
+    from diffusers import DiffusionPipeline
+
+    if Path(name).is_absolute():
+        return Path(name)
+    try:
+        with offline() if local else contextlib.nullcontext():
+            found = DiffusionPipeline.download(
+                name, use_safetensors=True, local_files_only=local, trust_remote_code=False
+            )
+    except (OSError, ValueError) as error:
+        if local:
+            raise Refusal(
+                f"{name} is not on this machine, and a model that a sheet names is loaded from local files only; if "
+                f"you trust it, --model {shlex.quote(name)} fetches it (docs/trust.md)"
+            ) from error
+        raise Refusal(f"cannot load {name}: {_in_short(error)}") from error
+    return Path(found)
 
 
 def shows_bars() -> bool:

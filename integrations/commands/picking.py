@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..errors import Refusal
@@ -13,11 +14,11 @@ from . import values
 
 def add_picking(p: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    p.add_argument("sheet", help="the sheet folder")
+    p.add_argument("sheet", type=values.utf8, help="the sheet folder")
     which = p.add_mutually_exclusive_group(required=True)
     which.add_argument("--pick", type=values.seeds, nargs="+", metavar="SEED", help="seeds, like 3 7 or 0-3,8")
     which.add_argument("--all", action="store_true", help="every preview of the sheet")
-    p.add_argument("--model", metavar="PATH", help="where the model is now, if it moved")
+    p.add_argument("--model", type=values.utf8, metavar="PATH", help="where the model is now, if it moved")
     p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as the previews were made")
     p.add_argument("--device", type=values.device, help="default: as the previews were made")
     p.add_argument("--quiet", action="store_true", help="print nothing")
@@ -46,11 +47,12 @@ def previewer_of(folder: Any, arguments: argparse.Namespace, seeds: list[int]) -
     if not seeds:
         return None
     made_with = folder.record.model
-    name = made_with.name if arguments.model is None else arguments.model
+    given = arguments.model is not None
+    name = arguments.model if given else _recorded_name(made_with, folder.path)
     device = arguments.device or made_with.device
     model = Choice(name, arguments.dtype or made_with.dtype, device).record()
     _same_kind(made_with, model)
-    previewer = _previewer(load(model, quiet=arguments.quiet))
+    previewer = _previewer(load(model, quiet=arguments.quiet, local=not given))
     if previewer.fingerprint != made_with.fingerprint:
         raise Refusal(f"{model.title} is not the model of this sheet: its weights or configuration differ")
     return previewer
@@ -61,20 +63,19 @@ def one_by_one(folder: Any, seeds: list[int], make: Callable[[int], str], *, wha
 
     `make(seed)` keeps the result and returns the line to print, or "". `what` names the results after a Ctrl-C.
     """
-    from ..views import write_views
+    from ..views import redrawn
 
     done = 0
-    try:
-        for seed in seeds:
-            line = make(seed)
-            done += 1
-            if line:
-                print(line, flush=True)
-    except KeyboardInterrupt:
-        print(f"commutant: stopped after {done} of {len(seeds)}{what}; they are in {shown_path}", file=sys.stderr)
-        return 130
-    finally:
-        write_views(folder, shown_path)
+    with redrawn(lambda: folder, shown_path):
+        try:
+            for seed in seeds:
+                line = make(seed)
+                done += 1
+                if line:
+                    print(line, flush=True)
+        except KeyboardInterrupt:
+            print(f"commutant: stopped after {done} of {len(seeds)}{what}; they are in {shown_path}", file=sys.stderr)
+            return 130
     return 0
 
 
@@ -85,6 +86,21 @@ def _previewer(pipe: Any) -> Any:
         return Previewer(pipe, batch_size=1, head_batch_size=1)
     except UnsupportedError as error:
         raise Refusal(str(error)) from error
+
+
+def _recorded_name(made_with: Any, sheet: Path) -> str | None:
+    """The model that a sheet names, where nobody but the sheet vouches for it. Refusal where that is not enough."""
+    name = made_with.name
+    if name is None:
+        return None
+    way_out = "if you trust it, give it with --model (docs/trust.md)"
+    if name.startswith(("//", "\\\\")):
+        raise Refusal(f"the sheet names a model on another machine, {name!r:.200}; {way_out}")
+    if not Path(name).is_absolute() and Path(name).exists():
+        raise Refusal(f"the sheet names a model relative to the working folder, {name!r:.200}; {way_out}")
+    if Path(name).is_absolute() and Path(name).resolve().is_relative_to(sheet.resolve()):
+        raise Refusal(f"the sheet names a model inside itself, {name!r:.200}; {way_out}")
+    return str(name)
 
 
 def _same_kind(made_with: Any, now: Any) -> None:

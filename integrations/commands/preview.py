@@ -19,20 +19,31 @@ def add(commands: Any) -> None:
         help="make previews of many seeds of one prompt",
         description="Make previews of many seeds, each looking like the high-resolution image of its seed.",
     )
-    p.add_argument("prompt", help="what to draw")
-    p.add_argument("--model", metavar="PATH_OR_ID", help="a diffusers model: a folder or a hub id (default: embedded)")
+    p.add_argument("prompt", type=values.utf8, help="what to draw")
+    p.add_argument(
+        "--model",
+        type=values.utf8,
+        metavar="PATH_OR_ID",
+        help="a diffusers model: a folder or a hub id (default: embedded)",
+    )
     p.add_argument(
         "--seeds", type=values.seeds, default=list(range(8)), help="like 0-7 or 3,5,9 or 0-3,8 (default: 0-7)"
     )
-    p.add_argument("--out", default="sheet", metavar="FOLDER", help="the sheet folder (default: sheet)")
+    p.add_argument(
+        "--out", type=values.utf8, default="sheet", metavar="FOLDER", help="the sheet folder (default: sheet)"
+    )
     p.add_argument("--overwrite", action="store_true", help="replace another sheet in that folder")
 
     image = p.add_argument_group("the image that is previewed")
     image.add_argument("--size", type=values.size, metavar="WxH", help="width x height (default: the model's own)")
     image.add_argument(
-        "--steps", type=values.count(2), default=30, metavar="N", help="steps of the final (default: 30)"
+        "--steps",
+        type=values.count(2, values.MOST_STEPS),
+        default=30,
+        metavar="N",
+        help="steps of the final (default: 30)",
     )
-    image.add_argument("--negative", metavar="TEXT", help="negative prompt")
+    image.add_argument("--negative", type=values.utf8, metavar="TEXT", help="negative prompt")
     image.add_argument("--guidance", type=values.number, metavar="G", help="the pipeline's guidance_scale")
     image.add_argument("--true-cfg", type=values.number, metavar="G", help="true_cfg_scale, where a pipeline has both")
     image.add_argument(
@@ -48,12 +59,18 @@ def add(commands: Any) -> None:
     how.add_argument("--preset", help="matched (default), paper, naive or direct")
     how.add_argument("--plan", type=Path, metavar="FILE", help="a plan that `commutant calibrate` wrote, as it is")
     how.add_argument("--scale", type=values.scale, help="like 2, 4/3 or 1.5 (default: 2)")
-    how.add_argument("--switch", type=values.count(0), metavar="D", help="high-resolution steps before the switch")
-    how.add_argument("--tail", type=values.count(1), metavar="K", help="low-resolution steps after it")
-    how.add_argument("--batch", type=values.count(1), default=4, metavar="B", help="previews at once (default: 4)")
+    how.add_argument(
+        "--switch", type=values.count(0, values.MOST_STEPS), metavar="D", help="high-resolution steps before the switch"
+    )
+    how.add_argument(
+        "--tail", type=values.count(1, values.MOST_STEPS), metavar="K", help="low-resolution steps after it"
+    )
+    how.add_argument(
+        "--batch", type=values.count(1, values.MOST_SEEDS), default=4, metavar="B", help="previews at once (default: 4)"
+    )
     how.add_argument(
         "--head-batch",
-        type=values.count(1),
+        type=values.count(1, values.MOST_SEEDS),
         default=1,
         metavar="B",
         help="high-resolution heads at once (default: 1; more is faster on a GPU, but a finish then equals the plain "
@@ -69,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the previews; returns the exit code."""
     plan = _plan(arguments)  # refused before anything slow starts
     from ..sheet_folder import SheetFolder
-    from ..sheet_record import SheetRecord
+    from ..sheet_record import SheetRecord, checked_call
     from .models import Choice, call_of, defaults_of, load
 
     model = Choice(arguments.model, arguments.dtype, arguments.device).record()
@@ -77,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         _note_unknown_words(arguments.prompt)
     asked = _asked(arguments)
+    checked_call({"height": 1, "width": 1, **defaults, **asked})  # before the model is loaded
     if {"height", "width"} <= {*asked, *defaults}:  # the whole request is known: refuse before the model is loaded
         early = SheetRecord(model, {**defaults, **asked}, plan, arguments.head_batch)
         SheetFolder.check(arguments.out, early, arguments.overwrite)
@@ -85,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     call = call_of(pipe, asked, defaults)
     previewer = _previewer(pipe, arguments)
     model = dataclasses.replace(model, fingerprint=previewer.fingerprint)
-    record = SheetRecord(model, call, plan, arguments.head_batch)
+    record = SheetRecord(model, checked_call(call), plan, arguments.head_batch)
     return fill(previewer, record, arguments.seeds, arguments.out, arguments.overwrite, arguments.quiet)
 
 
@@ -96,7 +114,7 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
     run early and leaves a usable sheet of what was ready.
     """
     from ..sheet_folder import SheetFolder
-    from ..views import write_views
+    from ..views import redrawn
     from .models import shows_bars
 
     folder = SheetFolder.check(out, record, overwrite)
@@ -108,19 +126,17 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
     prompt = call.pop("prompt")
     made: list[Any] = []
     stopped = False
-    try:
-        if wanted:
-            bars = shows_bars() and not quiet
-            for item in previewer.stream(prompt, seeds=wanted, plan=record.plan, progress=bars, **call):
-                folder = folder or SheetFolder.create(out, record, overwrite)
-                folder.add(item)
-                made.append(item)
-        stopped = len(made) < len(wanted)
-    except KeyboardInterrupt:
-        stopped = True
-    finally:
-        if folder is not None:
-            write_views(folder, out)
+    with redrawn(lambda: folder, out):
+        try:
+            if wanted:
+                bars = shows_bars() and not quiet
+                for item in previewer.stream(prompt, seeds=wanted, plan=record.plan, progress=bars, **call):
+                    folder = folder or SheetFolder.create(out, record, overwrite)
+                    folder.add(item)
+                    made.append(item)
+            stopped = len(made) < len(wanted)
+        except KeyboardInterrupt:
+            stopped = True
     if stopped:
         there = "nothing was written" if folder is None else f"{out} is usable and holds {len(folder.seeds)}"
         print(f"commutant: stopped after {len(made)} of {len(wanted)} previews; {there}", file=sys.stderr)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
+import math
 from pathlib import Path
 from typing import Any
 
 from ..errors import Refusal
+from ..reading import read_limited
 from . import values
 from .picking import add_picking, one_by_one, picked_seeds, previewer_of
 
@@ -100,18 +102,22 @@ def _flow(path: Path, size: tuple[int, int]) -> tuple[Any, str]:
     """The flow in a .npy file and the beginning of its SHA-256; Refusal for anything else. Nothing is unpickled."""
     import numpy as np
 
-    if not path.is_file():
-        raise Refusal(f"no such file: {path}")
-    if path.stat().st_size > LARGEST_FLOW:
-        raise Refusal(f"{path} is too large for a flow")
-    data = path.read_bytes()
+    expected = (*size, 2)
     try:
+        # The header says how large an array becomes, so it is judged by the file's own size, which has its limit.
+        data = read_limited(
+            path, min(LARGEST_FLOW, 10_000 + 16 * math.prod(expected)), f"a flow of {expected}", links=True
+        )
         flow = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except FileNotFoundError:
+        raise Refusal(f"no such file: {path}") from None
+    except (Refusal, PermissionError):
+        raise
+    except Exception as error:  # on damaged headers and archives: SyntaxError, BadZipFile, MemoryError, TypeError ...
         raise Refusal(f"{path} is no .npy array: {error}") from None
-    if not isinstance(flow, np.ndarray) or flow.dtype.kind != "f" or flow.shape != (*size, 2):
+    if not isinstance(flow, np.ndarray) or flow.dtype.kind != "f" or flow.shape != expected:
         found = f"{flow.dtype} {flow.shape}" if isinstance(flow, np.ndarray) else "an archive"
-        raise Refusal(f"{path}: a flow for this sheet is a floating-point array of {(*size, 2)}, got {found}")
+        raise Refusal(f"{path}: a flow for this sheet is a floating-point array of {expected}, got {found}")
     if not np.isfinite(flow).all():
         raise Refusal(f"{path}: the flow holds values that are not finite")
     return flow, hashlib.sha256(data).hexdigest()[:12]

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from argparse import ArgumentTypeError
 from fractions import Fraction
 from typing import Any
 
 MOST_SEEDS = 10_000
+MOST_STEPS = 10_000  # as in a plan
+_DEEPEST = 20
 _LARGEST_SEED = 2**63 - 1
 # What the sheet itself decides, or what cannot be repeated from a JSON file.
-RESERVED = ("prompt", "height", "width", "num_inference_steps", "generator", "latents", "output_type", "return_dict")
+RESERVED = (
+    "self",
+    "prompt",
+    "height",
+    "width",
+    "num_inference_steps",
+    "generator",
+    "latents",
+    "output_type",
+    "return_dict",
+)
 
 
 def seeds(text: str) -> list[int]:
@@ -57,15 +70,26 @@ def scale(text: str) -> Fraction:
     return value
 
 
-def count(least: int) -> Any:
-    """A parser of whole numbers from `least` upwards."""
+def count(least: int, most: int = 999_999_999) -> Any:
+    """A parser of whole numbers from `least` to `most`."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"\s*\d{1,9}\s*", text, re.ASCII) or int(text) < least:
             raise ArgumentTypeError(f"{text!r}: expected a whole number, {least} or more")
+        if int(text) > most:
+            raise ArgumentTypeError(f"{text!r}: the largest number here is {most}")
         return int(text)
 
     return parse
+
+
+def utf8(text: str) -> str:
+    """Text that can be written to a file; bytes of the command line that are no text are refused."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ArgumentTypeError(f"{text!r:.200} holds bytes that are no UTF-8 text") from None
+    return text
 
 
 def number(text: str) -> float:
@@ -109,10 +133,27 @@ def argument(text: str) -> tuple[str, Any]:
         raise ArgumentTypeError(f"{text!r}: expected NAME=VALUE")
     if name in RESERVED or name.startswith("callback"):
         raise ArgumentTypeError(f"{text!r}: {name} cannot be set here")
+    utf8(text)
     try:
-        return name, json.loads(value, parse_constant=_no_constant)
+        found = json.loads(value, parse_constant=_no_constant)
+    except RecursionError:
+        raise ArgumentTypeError(f"{name}: lists and objects are nested at most {_DEEPEST} deep") from None
     except ValueError:
         return name, value
+    check_json(found, name)
+    return name, found
+
+
+def check_json(value: Any, name: str, depth: int = _DEEPEST) -> None:
+    """ArgumentTypeError for what JSON can say and a sheet cannot repeat: 1e309, and nesting beyond any argument's."""
+    if depth == 0:
+        raise ArgumentTypeError(f"{name}: lists and objects are nested at most {_DEEPEST} deep")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ArgumentTypeError(f"{name}: a number is too large")
+    if isinstance(value, str):
+        utf8(value)
+    for entry in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_json(entry, name, depth - 1)
 
 
 def _no_constant(name: str) -> Any:

@@ -13,8 +13,9 @@ import pytest
 
 from commutant.adapters.sheet import Cost
 from commutant.commutator import preset
-from commutant.integrations.sheet_folder import SheetFolder, missing_seeds
+from commutant.integrations.sheet_folder import SheetFolder, missing_seeds, png
 from commutant.integrations.sheet_record import ModelRecord, SheetError, SheetRecord, ranges
+from commutant.integrations.views import write_views
 
 from .fakes import CALL, MODEL, picture, preview, record
 
@@ -129,6 +130,44 @@ def _flip(data: bytes) -> bytes:
     return data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
 
 
+DAMAGES = [_flip, lambda d: d[:-1], lambda d: d[:4], lambda d: b"", lambda d: png(picture(1)), lambda d: d + b"\0"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_changed_picture_is_seen(folder: SheetFolder, damage: Callable[[bytes], bytes]) -> None:
+    folder.add_final(0, picture(9, (96, 64)), Cost(5, 0, 6))
+    for name in ("preview-3.png", "final-0.png"):
+        path = folder.path / name
+        path.write_bytes(damage(path.read_bytes()))
+    there = SheetFolder.open(folder.path)
+    assert there.ready() == (0, 7), "a preview that was changed is made again"
+    assert not there.finished(0)
+    assert list(there.faults()) == [0, 3]
+    assert all("was changed or cut short" in fault for fault in there.faults().values())
+    write_views(there, "sheet")
+    page = (folder.path / "index.html").read_text()
+    assert page.count('class="preview"') == 2, "what is not what was written is not shown"
+    assert 'class="final"' not in page
+    there.add(preview(3))
+    assert there.ready() == (0, 3, 7)
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-30], lambda d: b"", lambda d: d[:40] + b"IDAX" + d[44:]])
+def test_a_sheet_without_hashes_of_its_pictures(folder: SheetFolder, damage: Callable[[bytes], bytes]) -> None:
+    path = folder.path / "sheet.json"
+    data = json.loads(path.read_text())
+    for entry in data["previews"]:
+        del entry["image_sha256"]
+    path.write_text(json.dumps(data))
+    assert SheetFolder.open(folder.path).ready() == (0, 3, 7)
+    image = folder.path / "preview-3.png"
+    image.write_bytes(damage(image.read_bytes()))
+    there = SheetFolder.open(folder.path)
+    assert there.ready() == (0, 7)
+    assert "is no picture" in str(there.fault(3))
+    write_views(there, "sheet")
+
+
 @pytest.mark.parametrize("damage", [_flip, lambda d: d[:-1], lambda d: d[:4], lambda d: b"", lambda d: d + b"\0"])
 def test_changed_tape_is_refused(folder: SheetFolder, damage: Callable[[bytes], bytes]) -> None:
     path = folder.path / "tape-3.safetensors"
@@ -156,7 +195,7 @@ def test_missing_files(folder: SheetFolder) -> None:
     (folder.path / "preview-7.png").unlink()
     with pytest.raises(SheetError, match=r"tape-3.safetensors is missing; .* --seeds 3"):
         folder.load(3)
-    assert folder.fault(7) == "preview-7.png is missing"
+    assert folder.fault(7) == "preview-7.png is missing; run the same preview with --seeds 7 to make it again"
     assert folder.ready() == (0,)
 
 
@@ -200,6 +239,10 @@ def _edited(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
     return edit
 
 
+def _deep(levels: int) -> list[Any]:
+    return [_deep(levels - 1)] if levels else []
+
+
 MALFORMED = {
     "not JSON": (lambda t: t[:-20], "not readable as JSON"),
     "deep": (lambda t: "[" * 100_000, "not readable as JSON"),
@@ -210,6 +253,20 @@ MALFORMED = {
     "field unknown": (_edited(lambda d: d.update(run="rm")), "run"),
     "infinite cost": (lambda t: t.replace('"seconds": 0.7', '"seconds": Infinity', 1), "not readable as JSON"),
     "negative cost": (_edited(lambda d: d["previews"][0]["cost"].update(high=-1)), "high"),
+    "huge cost": (_edited(lambda d: d["previews"][0]["cost"].update(high=10**400)), "high must be at most"),
+    "huge time": (_edited(lambda d: d["previews"][0]["cost"].update(seconds=10**400)), "time in seconds"),
+    "huge size": (_edited(lambda d: d["call"].update(height=10**9)), "height must be at most 99999"),
+    "huge steps": (_edited(lambda d: d["call"].update(num_inference_steps=10**9)), "at most 10000"),
+    "huge tail": (_edited(lambda d: d["plan"].update(tail=10**12)), "tail must be at most 10000"),
+    "huge switch": (_edited(lambda d: d["plan"].update(switch=10**12)), "switch must be at most 10000"),
+    "many previews": (_edited(lambda d: d.update(previews=[1] * 10_001)), "at most 10000 previews"),
+    "half a character": (lambda t: t.replace("a fox", "\\ud800"), "not readable as JSON"),
+    "endless number": (lambda t: t.replace('"seconds": 0.7', '"seconds": 1e999', 1), "too large"),
+    "self": (_edited(lambda d: d["call"].update(self=1)), "no argument 'self'"),
+    "callback": (_edited(lambda d: d["call"].update(callback_on_step_end="x")), "no argument 'callback"),
+    "address": (_edited(lambda d: d["call"].update(ip_adapter_image="http://x/y.png")), "only a name may stand"),
+    "nested address": (_edited(lambda d: d["call"].update(image=[["/etc/passwd"]])), "only a name may stand"),
+    "deep argument": (_edited(lambda d: d["call"].update(sigmas=_deep(30))), "nested more than 20"),
     "boolean cost": (_edited(lambda d: d["previews"][0]["cost"].update(high=True)), "high"),
     "no prompt": (_edited(lambda d: d["call"].pop("prompt")), "prompt"),
     "no size": (_edited(lambda d: d["call"].update(height="64")), "height"),
@@ -220,7 +277,7 @@ MALFORMED = {
     "odd digest": (_edited(lambda d: d["previews"][0].update(tape_sha256="zz")), "tape_sha256"),
     "seed twice": (_edited(lambda d: d["previews"].append(d["previews"][0])), "twice"),
     "seed of text": (_edited(lambda d: d["previews"][0].update(seed="0")), "seed"),
-    "seed too large": (_edited(lambda d: d["previews"][0].update(seed=2**80)), "out of range"),
+    "seed too large": (_edited(lambda d: d["previews"][0].update(seed=2**80)), "seed must be at most"),
     "tape elsewhere": (_edited(lambda d: d["previews"][0].update(tape="../tape-0.safetensors")), "must be 'tape-0"),
     "absolute tape": (_edited(lambda d: d["previews"][0].update(tape="/etc/passwd")), "must be 'tape-0"),
     "image elsewhere": (_edited(lambda d: d["previews"][0].update(image="..\\preview-0.png")), "must be 'preview-0"),

@@ -266,7 +266,8 @@ def test_a_moved_image_retraces_the_cached_run(seer: Case) -> None:
     sheet = previewer.preview(PROMPT, seeds=[3], progress=False, **seer.call)
     without = dataclasses.replace(sheet[0], cache=None)
     images = [
-        previewer.transform([item], Translate(16, 0), at=5, output_type="latent")[0].image for item in (sheet[0], without)
+        previewer.transform([item], Translate(16, 0), at=5, output_type="latent")[0].image
+        for item in (sheet[0], without)
     ]
     assert torch.equal(*images)
     assert torch.isfinite(images[0]).all()

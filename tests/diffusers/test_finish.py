@@ -44,7 +44,9 @@ def test_a_batch_of_heads_finishes_as_the_plain_batch(case: Case) -> None:
     finals = previewer.finish(sheet, batch_size=3, output_type="latent")
     plain = case.plain([1, 2, 5], output_type="latent")
     assert torch.equal(torch.stack([f.image for f in finals]), plain)
-    assert [png(f.image) for f in previewer.finish(list(sheet), batch_size=3)] == [png(i) for i in case.plain([1, 2, 5])]
+    assert [png(f.image) for f in previewer.finish(list(sheet), batch_size=3)] == [
+        png(i) for i in case.plain([1, 2, 5])
+    ]
     # One seed out of that batch: the recorded head continued alone. Equal up to the rounding of another batch size.
     alone = previewer.finish([sheet[1]], output_type="latent")[0].image
     torch.testing.assert_close(alone, case.plain([2], output_type="latent")[0], rtol=1e-4, atol=1e-4)
