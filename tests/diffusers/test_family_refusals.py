@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from commutant.adapters.diffusers import Previewer, UnsupportedError
-from commutant.adapters.diffusers.schedulers.noise_levels import shift, timesteps
+from commutant.adapters.diffusers.schedulers.noise_levels import shift_of, shifted_timesteps
 from commutant.integrations.commands import preview
 from commutant.integrations.errors import Refusal
 
@@ -88,16 +88,16 @@ def test_times_before_a_shift_are_found_again() -> None:
     told = [1000.0, 800.0, 600.0, 400.0, 200.0]
     scheduler.set_timesteps(timesteps=told, sigmas=[t / 1000 for t in told], mu=1.2)
     assert float(scheduler.sigmas[2]) > 0.7
-    k = shift(scheduler)
+    k = shift_of(scheduler)
     assert k is not None
-    found = timesteps(scheduler, scheduler.sigmas[:-1].tolist(), k)
+    found = shifted_timesteps(scheduler, scheduler.sigmas[:-1].tolist(), k)
     torch.testing.assert_close(found, torch.tensor(told), rtol=1e-4, atol=1e-2)
     scheduler.sigmas[2] = 0.3
     with pytest.raises(UnsupportedError, match="do not follow"):
-        shift(scheduler)
+        shift_of(scheduler)
 
 
 def test_other_schedules_are_told_their_noise_levels() -> None:
     scheduler = euler()
     scheduler.set_timesteps(5)
-    assert shift(scheduler) is None
+    assert shift_of(scheduler) is None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from commutant.adapters.diffusers import PipelineField, Previewer, tail_loop
+from commutant.adapters.diffusers import PipelineField, Previewer, stage
 from commutant.adapters.diffusers.families import REFUSED
 from commutant.adapters.diffusers.layout import Layout, NoiseForm
 from commutant.commutator import preset
@@ -104,7 +104,7 @@ def test_preview(name: str, support) -> None:
 def test_exact_replay(name: str, support, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the pipeline shows the sampler at low resolution is the selected high-resolution state."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    replayed_by = tail_loop.StageLoop.replayed
+    replayed_by = stage.StageLoop.replayed
 
     def watched(self):
         y, head = replayed_by(self), self.head
@@ -112,7 +112,7 @@ def test_exact_replay(name: str, support, monkeypatch: pytest.MonkeyPatch) -> No
         return y
 
     samples: list[torch.Tensor] = []
-    step = tail_loop.StageLoop.step
+    step = stage.StageLoop.step
 
     def watched_step(self, real, output, timestep, sample):
         samples.append(sample)
@@ -120,8 +120,8 @@ def test_exact_replay(name: str, support, monkeypatch: pytest.MonkeyPatch) -> No
 
     with support.cell(TABLE, name, "exact replay"):
         one = made(name)
-        monkeypatch.setattr(tail_loop.StageLoop, "replayed", watched)
-        monkeypatch.setattr(tail_loop.StageLoop, "step", watched_step)
+        monkeypatch.setattr(stage.StageLoop, "replayed", watched)
+        monkeypatch.setattr(stage.StageLoop, "step", watched_step)
         one.previewer.preview(seeds=[0], plan=preset("naive", 6), progress=False, **one.call)
         ((replayed, expected),) = seen
         assert torch.equal(replayed, expected)
