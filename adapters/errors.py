@@ -24,7 +24,7 @@ class Interrupted(Exception):
 def require_finite(answer: Any, what: str) -> None:
     """NonFiniteError unless every entry of the tensor is finite; `what` names the evaluation.
 
-    One reduction and one synchronisation for each guided answer, which costs less than a thousandth of a model call.
+    One reduction and, on a GPU, one synchronisation: for the guided answer of an evaluation, not for its parts.
     """
     if not bool(answer.isfinite().all()):
         raise NonFiniteError(

@@ -99,8 +99,8 @@ def _hooks(module: torch.nn.Module) -> Iterator[Any]:
     hooks += list(getattr(accelerate, "hooks", [] if accelerate is None else [accelerate]))
     for hook in hooks:
         kind = type(hook)
-        moves = "offload" in kind.__module__ or kind.__name__ in ("AlignDevicesHook", "CpuOffload", "ModelHook")
-        if not moves and not getattr(hook, "_is_stateful", False):
+        apart = "offload" in kind.__module__ or "cache" in kind.__module__ or getattr(hook, "_is_stateful", False)
+        if not apart and kind.__name__ not in ("AlignDevicesHook", "CpuOffload", "ModelHook"):
             yield [kind.__name__, _plain({k: v for k, v in vars(hook).items() if k != "fn_ref"})]
 
 
