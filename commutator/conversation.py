@@ -102,8 +102,9 @@ class Trajectory:
     def carried(self, path: Path, transport: Transport | Stay, state: Array) -> Trajectory:
         """The history as the transport sees it, continuing from `state`; the answer at the switch is left behind."""
         past = [(self.states[i], self.times[i], self.outputs[i]) for i in range(self.switch)]
-        outputs = tuple(transport.output(output, x, t) for x, t, output in past)
-        states = tuple(transport.state(x, t, path.denoised(output, x, t)) for x, t, output in past)
+        linear = transport.linear
+        outputs = tuple(linear.output(output, x, t) for x, t, output in past)
+        states = tuple(linear.state(x, t, path.denoised(output, x, t)) for x, t, output in past)
         return Trajectory(tuple(transport.time_of(t) for t in self.times), self.switch, states, outputs, state)
 
 
@@ -165,6 +166,7 @@ def run_stage(
     until: int | None = None,
     reference: bool = False,
     per_step: int = 1,
+    signal: Callable[[Array], Array] | None = None,
 ) -> Generator[Request, Any, Trajectory]:
     """Carry a trajectory over to the schedule and resolution of `stage`, and run the stage there.
 
@@ -175,21 +177,37 @@ def run_stage(
         until: how many of them belong to this stage; None for all. reference: whether the model is evaluated once more
             after them, for the stage that follows.
         per_step: evaluations per step of the sampler.
+        signal: for operators "fitted" and "pixels", what carries the denoised prediction, (batch, ...) to (batch, ...).
 
     Returns the trajectory at this resolution, the carried history included. For the last stage its state is the result.
     """
     count = len(times) - 1 if until is None else until
     transport: Transport | Stay
+    image: Array | None = None
     if candidates:
-        transport, output = yield from _select(stage, candidates, path, recorded)
-        y = _switched(transport, path, recorded)
+        transport, output = yield from _select(stage, candidates, path, recorded, signal)
+        if transport.signal is not None:
+            denoised = recorded.denoised(path, -1)  # the answer at the switch, or the last one before it
+            image, t = transport.image(denoised), recorded.times[recorded.switch]
+            y = transport.split_state(recorded.state, t, denoised, image)
+        else:
+            y = _switched(transport, path, recorded)
     else:
         transport, output, y = Stay(), recorded.reference, recorded.state
     if output is None:
         output = yield Evaluate(y, times[0])
     past = recorded.carried(path, transport, y) if until is not None else None
     left = yield from guided(
-        stage.guidance, path, recorded, transport, times[: count + 1], y, output, order=stage.order, per_step=per_step
+        stage.guidance,
+        path,
+        recorded,
+        transport,
+        times[: count + 1],
+        y,
+        output,
+        order=stage.order,
+        per_step=per_step,
+        image=image,
     )
     outputs, states = left.outputs, left.states
     if reference:
@@ -218,13 +236,17 @@ def _switched(transport: Transport, path: Path, recorded: Trajectory) -> Array:
 
 
 def _select(
-    stage: Stage, operators: Sequence[LinearOperator], path: Path, recorded: Trajectory
+    stage: Stage,
+    operators: Sequence[LinearOperator],
+    path: Path,
+    recorded: Trajectory,
+    signal: Callable[[Array], Array] | None,
 ) -> Generator[Request, Any, tuple[Transport, Array | None]]:
     """The operator of each sample, and the winner's evaluation where one was made."""
     shape, t = tuple(recorded.state.shape), recorded.times[recorded.switch]
     operators, batch = tuple(operators), shape[0]
     if len(operators) == 1:
-        return Transport.of(operators[0], path, shape, stage.time), None
+        return Transport.of(operators[0], path, shape, stage.time, signal), None
     if stage.selection == "random":
         # Seeded by the plan and the sample's own noise: the choice does not depend on what else is in the batch.
         noise, seed = recorded.noise, stage.selection_seed
@@ -278,15 +300,17 @@ def guided(
     seen: Array | float = 1.0,
     order: int = 1,
     per_step: int = 1,
+    image: Array | None = None,
 ) -> Generator[Request, Any, _Left]:
     """The steps from the transported state `y`, where the model answered `output`, to the end of `times`.
 
     `seen` scales the guidance where the transported head knows nothing: (height, width), from 0 to 1. `order` is that
-    of the steps (steps.py). What is left holds the answers as the sampler got them, and the states they belong to.
+    of the steps (steps.py). `image`: the last denoised prediction of `recorded` as the transport shows it, if known.
+    What is left holds the answers as the sampler got them, and the states they belong to.
     """
     yield Enter(transport)
     step = Extrapolation(path, order, _history(order, path, recorded, transport))
-    correct = _corrections(guidance, path, recorded, transport, path.denoised(output, y, times[0]), seen)
+    correct = _corrections(guidance, path, recorded, transport, path.denoised(output, y, times[0]), seen, image)
     states: list[Array] = []
     outputs: list[Array] = []
     t = times[0]
@@ -308,7 +332,7 @@ def _history(
     last = recorded.switch - 1
     if order == 1 or last < 0:
         return None
-    return transport.operator(recorded.denoised(path, last)), transport.time_of(recorded.times[last])
+    return transport.image(recorded.denoised(path, last)), transport.time_of(recorded.times[last])
 
 
 Corrector = Callable[[float, Array, float, Array], Generator[Request, Any, tuple[Array, Array]]]
@@ -321,6 +345,7 @@ def _corrections(
     transport: Transport | Stay | Motion,
     first: Array,
     seen: Array | float,
+    image: Array | None,
 ) -> Corrector:
     """The guidance as a function of (step, state, time, output); `first` is the denoised at the switch."""
     if guidance is None:
@@ -337,7 +362,8 @@ def _corrections(
         x_ref = recorded.state if last == recorded.switch else recorded.states[last]
         target = transport.output(recorded.outputs[last], x_ref, recorded.times[last])
     else:
-        target = transport.operator(recorded.denoised(path, last))
+        known = image is not None and last == len(recorded.outputs) - 1
+        target = image if known else transport.image(recorded.denoised(path, last))
 
     def corrected(i: float, y: Array, t: float, output: Array) -> Generator[Request, Any, tuple[Array, Array]]:
         if guidance.at(i) == 0.0:

@@ -5,7 +5,7 @@ Adapters answer the same conversation with a user's own model and sampler; tests
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -56,11 +56,19 @@ class Result:
         return self.transports[-1] if self.transports else Stay()
 
 
-def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[float]) -> Result:
+def preview(
+    plan: Plan,
+    path: Path,
+    field: Field,
+    noise: Array,
+    times: Sequence[float],
+    signals: Mapping[str, Callable[[Array], Array]] | None = None,
+) -> Result:
     """Run `plan` from `noise` (batch, ..., height, width) with Euler steps.
 
-    `times` is the final's schedule, or one of `plan.steps` steps where the plan has a schedule of its own.
-    Raises ValueError for another number of steps than that, and as `Plan`, `Transport.of` and `stage_times` do.
+    `times` is the final's schedule, or one of `plan.steps` steps where the plan has a schedule of its own. `signals`
+    are the maps of the denoised prediction that the operators "fitted" and "pixels" stand for. Raises ValueError for
+    another number of steps than that, and as `Plan`, `Transport.of` and `stage_times` do.
     """
     recorded, high = record(plan, path, field, noise, times)
     low, here, schedule = 0, recorded, list(recorded.times)
@@ -75,7 +83,16 @@ def preview(plan: Plan, path: Path, field: Field, noise: Array, times: Sequence[
         steps = stage.steps if len(plan.later) == 1 else None
         lows = stage_times(Transports((*transports, move)), schedule, here.switch, steps)
         until, reference = (None, False) if last else (stage.steps, plan.reference(i + 1))
-        conversation = run_stage(stage, candidates, path, here, lows, until=until, reference=reference)
+        conversation = run_stage(
+            stage,
+            candidates,
+            path,
+            here,
+            lows,
+            until=until,
+            reference=reference,
+            signal=(signals or {}).get(stage.operator or ""),
+        )
         here, count, latent, transport = drive(conversation, path, field, lows)
         assert not isinstance(transport, Motion), "a stage keeps the image where it is"
         transports = (*transports, transport)

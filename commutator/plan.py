@@ -38,7 +38,8 @@ from ..operators import BlockMean, LinearOperator, SpectralCrop, StridedSelectio
 
 KINDS = ("exact", "lagged", "anchor", "defect")
 REFERENCES = ("switch", "last")
-OPERATORS = ("strided", "mean", "spectral")
+OPERATORS = ("strided", "mean", "spectral", "fitted", "pixels")
+SIGNAL = ("fitted", "pixels")  # those that carry the denoised prediction only; the noise goes through a spectral crop
 SELECTIONS = ("first", "random", "argmin", "argmax")
 PRESETS = ("matched", "paper", "naive", "direct")
 DEFAULT_PRESET = "matched"
@@ -96,8 +97,10 @@ class Stage:
         scale: the final's side over this stage's: 1 for the final's own resolution; up to 64, an integer for "strided"
             and "mean", for "spectral" any fraction whose denominator is at most 64.
         steps: how many; None takes one for each step that the final's schedule has left (a plan's only stage).
-        operator: what carries the trajectory to this scale: "strided", "mean" or "spectral"; None where the stage
-            before has this scale already. With scale 1 always None.
+        operator: what carries the trajectory to this scale: "strided", "mean" or "spectral" carry states as they are;
+            "fitted" (a linear map fitted to the model's autoencoder) and "pixels" (decode, reduce, encode) carry the
+            denoised prediction, and a spectral crop carries the noise. None where the stage before has this scale
+            already. With scale 1 always None.
         selection: for "strided", which phase of each block: "first", "random" (per sample, from `selection_seed`),
             "argmin" or "argmax" of the commutator norm, per sample.
         time: "matched", or "same" to stay at the times of the resolution before.
@@ -152,7 +155,7 @@ class Stage:
         if self.operator is None:
             return ()
         ratio = self.scale / before
-        if self.operator == "spectral":
+        if self.operator in ("spectral", *SIGNAL):
             return (SpectralCrop.by(ratio),)
         if self.operator == "mean":
             return (BlockMean(int(ratio)),)
@@ -225,6 +228,12 @@ class Plan:
             raise ValueError(f"operator {stage.operator!r} needs an integer scale, got {ratio}; use 'spectral'")
         if stage.steps is None and (len(self.stages) > 1 or stage.scale == 1):
             raise ValueError(f"steps=None, one for each step left, is for the only stage at a lower resolution: {i}")
+        if stage.operator in SIGNAL and stage.time != "matched":
+            raise ValueError(f"operator {stage.operator!r} carries the noise by its own means: time must be 'matched'")
+        if stage.operator in SIGNAL and i == 0 and not self.head:
+            raise ValueError(
+                f"operator {stage.operator!r} carries a denoised prediction: it needs a head or a stage first"
+            )
         last = stage.guidance is not None and stage.guidance.reference == "last"
         if last and i == 0 and not self.head:
             raise ValueError("guidance by the last answer before the switch (reference='last') needs a head or a stage")

@@ -11,7 +11,7 @@ interpolation colours the noise in it. Method: section "Translation and warping"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from array_api_compat import array_namespace
@@ -49,7 +49,12 @@ class PerSample:
 class Transport:
     """The map of the plan from high to low resolution, for arrays (batch, ..., height, width).
 
-    time="matched" scales `A x` back onto the path and moves the time; it needs an isotropic operator.
+    time="matched" scales `A x` back onto the path and moves the time; it needs an isotropic operator. With a `signal`
+    S of its own, linear or not, the state is split at the denoised prediction, and only the noise goes through A:
+
+        y = alpha(t') S(x0hat) + sigma(t') A epshat / g,   epshat = (x - alpha(t) x0hat) / sigma(t)
+
+    which is `c A x` where S is A.
     time="same" keeps the time and gives the predicted noise unit variance again, `alpha A x0hat + sigma A epshat / g`;
     it needs the denoised prediction at the state. With noise gain 1 the two agree.
     """
@@ -58,9 +63,17 @@ class Transport:
     path: Path
     gain: float
     time: str = "matched"
+    signal: Callable[[Array], Array] | None = None
 
     @classmethod
-    def of(cls, operator: LinearOperator | PerSample, path: Path, shape: Sequence[int], time: str) -> Transport:
+    def of(
+        cls,
+        operator: LinearOperator | PerSample,
+        path: Path,
+        shape: Sequence[int],
+        time: str,
+        signal: Callable[[Array], Array] | None = None,
+    ) -> Transport:
         """The transport of `operator` on arrays of `shape`.
 
         Raises ValueError when the operator is not isotropic or does not keep constants.
@@ -76,7 +89,16 @@ class Transport:
             raise ValueError(f"{operator!r} changes the mean of an image (its rows do not sum to 1): no smaller image")
         if time not in ("matched", "same"):
             raise ValueError(f"time must be 'matched' or 'same', got {time!r}")
-        return cls(operator, path, float(gain), time)
+        return cls(operator, path, float(gain), time, signal)
+
+    def image(self, denoised: Array) -> Array:
+        """A denoised prediction at low resolution: `A x0hat`, or `S(x0hat)`."""
+        return self.operator(denoised) if self.signal is None else self.signal(denoised)
+
+    @property
+    def linear(self) -> Transport:
+        """The same without a signal of its own: what states long past are carried by."""
+        return self if self.signal is None else Transport(self.operator, self.path, self.gain, self.time)
 
     def time_of(self, t: float) -> float:
         """The time `t'` at which the transported state lives."""
@@ -93,7 +115,13 @@ class Transport:
 
     def start(self, x: Array, t: float) -> Array:
         """The low-resolution state for a high-resolution `x` that is pure noise, as the first state of a run is."""
-        return self.noise(x) if self.time == "same" else self.state(x, t)
+        return self.noise(x) if self.time == "same" else self.linear.state(x, t)
+
+    def split_state(self, x: Array, t: float, denoised: Array, image: Array) -> Array:
+        """The low-resolution state of a `signal`: `image` is `self.image(denoised)`, the rest of `x` is noise."""
+        low = self.time_of(t)
+        noise = self.operator(x - self.path.alpha(t) * denoised)
+        return self.path.alpha(low) * image + self.path.sigma(low) / (self.gain * self.path.sigma(t)) * noise
 
     def state(self, x: Array, t: float, denoised: Array | None = None) -> Array:
         """The low-resolution state for the high-resolution `x` at `t`.
@@ -101,6 +129,10 @@ class Transport:
         Raises ValueError when time="same" with a gain other than 1 and no `denoised` is given (except where the state
         is pure noise, alpha(t) = 0).
         """
+        if self.signal is not None:
+            if denoised is None:
+                raise ValueError("a transport with a signal of its own needs the denoised prediction at the switch")
+            return self.split_state(x, t, denoised, self.signal(denoised))
         if self.gain == 1.0:
             return self.operator(x)
         if self.time == "matched":
@@ -121,11 +153,12 @@ class Transport:
         Its denoised prediction is `A x0hat(x, t)`. Fed to the low-resolution solver instead of a model call, it leads
         to the transported trajectory (replay).
         """
-        if self.gain == 1.0:
+        if self.gain == 1.0 and self.signal is None:
             return self.operator(output)
         denoised = self.path.denoised(output, x, t)
-        y = self.state(x, t, denoised)
-        return self.path.output(self.operator(denoised), y, self.time_of(t))
+        image = self.image(denoised)
+        y = self.state(x, t, denoised) if self.signal is None else self.split_state(x, t, denoised, image)
+        return self.path.output(image, y, self.time_of(t))
 
 
 @dataclass(frozen=True)
@@ -136,6 +169,13 @@ class Stay:
 
     def operator(self, x: Array) -> Array:
         return x
+
+    def image(self, denoised: Array) -> Array:
+        return denoised
+
+    @property
+    def linear(self) -> Stay:
+        return self
 
     def time_of(self, t: float) -> float:
         return t
@@ -213,6 +253,14 @@ class Motion:
     def time_of(self, t: float) -> float:
         """The time at which the moved state lives: the same."""
         return t
+
+    def image(self, denoised: Array) -> Array:
+        """A denoised prediction, moved."""
+        return self.operator(denoised)
+
+    @property
+    def linear(self) -> Motion:
+        return self
 
     def start(self, x: Array, t: float) -> Array:
         """The first state: the moved noise. `x` is the first state that the motion was made for."""
