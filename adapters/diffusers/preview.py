@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from ...commutator import Plan, Stay, Tape, Trajectory, Transport, shown
 from ..errors import Interrupted, UnsupportedError
 from ..sheet import Cost, Preview
+from .autoencoder import Autoencoder, reduced
 from .caches import Kept, described, size
 from .families import Settings
 from .finish import prompt_hash, tapes_as_batch
@@ -72,6 +73,7 @@ class Maker:
     cache_bytes: int = 0
     memo: dict[Any, Any] = field(default_factory=dict)
     known: Sequence[Preview] | None = None
+    autoencoders: dict[Fraction, Autoencoder] = field(default_factory=dict)
 
     def previews(self, indices: Sequence[int]) -> list[Preview]:
         """The previews of some of the request's images, their low-resolution stages evaluated together.
@@ -81,6 +83,8 @@ class Maker:
         began = time.perf_counter()
         binding = binding_of(self.pipe.scheduler)
         schedules = self._schedules(binding)
+        for i in self.plan.later:
+            self._signal(i)  # refused before anything is evaluated
         count, per_call = len(indices), self.head_batch_size
         runs, caches = [], {}
         for at in range(0, count, per_call):
@@ -174,7 +178,7 @@ class Maker:
         stage = self.plan.stages[i]
         high, here = self._layout(self.request.height, self.request.width), self._layout(*self._size(stage.scale))
         dtype = made.heads[0].recorded.state.dtype
-        course = Course.of_stage(schedules, i, made.trajectory, made.grid, made.switch)
+        course = Course.of_stage(schedules, i, made.trajectory, made.grid, made.switch, self._signal(i))
         fresh = FreshNoise(made.noises, high.packed, high.spatial, made.generators)
         tail = StageLoop(course, made.trajectory, here, dtype, fresh, made.moves)
         images = self._run_stage(made.indices, tail, *self._size(stage.scale))
@@ -189,6 +193,35 @@ class Maker:
             return dataclasses.replace(after, high=(*made.high, tail.gate)), images
         low = (*made.low, (tail.gate, len(made.indices)))
         return dataclasses.replace(after, low=low, evaluated=made.evaluated + tail.evaluated), images
+
+    def _signal(self, i: int) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What carries the denoised prediction to stage `i`, where its operator does not carry states."""
+        stage, before = self.plan.stages[i], self.plan.scale_before(i)
+        if stage.operator != "pixels":
+            return None
+        autoencoder, size = self._autoencoder(before), self._size(stage.scale)
+        return lambda denoised: autoencoder.encoded(reduced(autoencoder.decoded(denoised), *size))
+
+    def _autoencoder(self, scale: Fraction) -> Autoencoder:
+        """The pipeline's autoencoder at the resolution of a stage."""
+        if scale not in self.autoencoders:
+            height, width = self._size(scale)
+            settings, first = self._settings(height, width), 0
+
+            def batch(count: int) -> dict[str, Any]:
+                images = [first] * count
+                generator = self.request.generators(images)
+                return {**self.request.batch(images, height=height, width=width, generator=generator), **settings.call}
+
+            self.autoencoders[scale] = Autoencoder.of(
+                self.pipe,
+                self.request.family.denoiser,
+                batch,
+                settings.attributes,
+                self._layout(height, width),
+                self.memo,
+            )
+        return self.autoencoders[scale]
 
     def _shown(self, made: _Run) -> Any:
         layout = self._layout(self.request.height, self.request.width)

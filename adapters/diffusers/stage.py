@@ -6,7 +6,7 @@ that the pipeline walks, not calls of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -98,8 +98,17 @@ class Course:
     leaves: bool = False
 
     @classmethod
-    def of_stage(cls, schedules: Schedules, i: int, history: Trajectory, grid: Timetable, switch: int) -> Course:
-        """Stage `i` of a preview, from step `switch` of the grid on; `history` counts evaluations."""
+    def of_stage(
+        cls,
+        schedules: Schedules,
+        i: int,
+        history: Trajectory,
+        grid: Timetable,
+        switch: int,
+        signal: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> Course:
+        """Stage `i` of a preview, from step `switch` of the grid on; `history` counts evaluations, `signal` carries the
+        denoised prediction where the stage's operator does not."""
         schedule = schedules.of(i, grid, switch)
         plan, binding = schedules.plan, schedules.binding
         stage, per_step = plan.stages[i], binding.evaluations_per_step
@@ -110,7 +119,15 @@ class Course:
         if not last:
             until = binding.evaluation(switch + (stage.steps or 0)) - binding.evaluation(switch)
         conversation = run_stage(
-            stage, candidates, binding.path, history, times, until=until, reference=reference, per_step=per_step
+            stage,
+            candidates,
+            binding.path,
+            history,
+            times,
+            until=until,
+            reference=reference,
+            per_step=per_step,
+            signal=signal,
         )
         asked = times if until is None else times[: until + 1]
         visits = evaluation_times(stage, len(candidates), asked, per_step=per_step)
@@ -295,9 +312,10 @@ class StageLoop(Loop):
         and their position in the schedule is all that the course needs; a multistep solver gets its history. Solvers
         that step in flow time with more than Euler's method arrive elsewhere: no other time keeps chords straight.
         """
-        move, head, real = self._move, self.head, self._real
-        assert move is not None
-        assert real is not None
+        assert self._move is not None
+        assert self._real is not None
+        # A signal of its own is for the state; a history of answers is carried by the linear operator.
+        move, head, real = self._move.linear, self.head, self._real
         schedule, binding = self._course.schedule, self._course.binding
         binding.rewind(self._scheduler, schedule, len(head.times) - 1)
         y = self.layout.solver(move.start(head.noise, head.times[0]), self.dtype)
