@@ -1,4 +1,4 @@
-"""Random numbers of a replay: torch's global generators, and noise that is the high-resolution run's, seen through A.
+"""Random numbers of a replay: torch's global generators, and noise that is the high-resolution run's, mapped by A.
 
 Samplers get noise in two ways: they draw it themselves, with `torch.randn_like(x)` or `torch.randn`, from the global
 generators, or they ask a `noise_sampler`. Both are answered with high-resolution draws, mapped to the run's resolution.
@@ -55,7 +55,7 @@ def preserved(device: torch.device) -> Iterator[None]:
 
 
 class SharedDraws(TorchFunctionMode):
-    """Draws of the low-resolution shape are made at high resolution, from the same generator, and seen through `view`.
+    """Draws of the low-resolution shape are made at high resolution, from the same generator, and mapped by `view`.
 
     With the generators in the state that the high-resolution run began with, the low-resolution run consumes them
     exactly as that run did: a Brownian tree is seeded alike, and each of its nodes is the view of the other's node.

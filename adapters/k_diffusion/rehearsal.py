@@ -193,7 +193,7 @@ def require_unstirred(call: Call, model: Model, x: torch.Tensor) -> None:
         dry = _run(call, model, _zeros(x, x.dtype), lambda i, y: torch.zeros_like(y))
     if any(bool(y.count_nonzero()) for y in dry.states):
         raise UnsupportedError(
-            f"{call.name} draws fresh noise in its steps, which cannot be told from the signal when an image is moved; "
+            f"{call.name} draws fresh noise in its steps, which cannot be separated from the signal in a transform; "
             "use a deterministic sampler (euler, heun, dpmpp_2m)"
         )
 

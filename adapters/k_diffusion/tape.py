@@ -42,8 +42,8 @@ HEADER = {
 def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = None) -> Tape:
     """The recorded head as a tape, on the CPU.
 
-    Samplers with wider sigmas promote their latents on the way: all answers are kept in the widest dtype, which loses
-    nothing, and read back in their own. The random states kept are that of the beginning and those after answers for
+    Samplers with wider sigmas promote their latents on the way: all answers are stored in the widest dtype, which loses
+    nothing, and read back in their own. The random states stored are that of the beginning and those after answers for
     which the model itself drew random numbers.
 
     A plan with a schedule of its own leaves nothing that the final can use: a tape of the noise and the final's sigmas.

@@ -64,7 +64,7 @@ def transform(
 
     Raises:
         UnsupportedError, TypeError, ValueError or ShapeError before the model is asked: for a sampler that draws fresh
-            noise (it could not be told from the signal), has no exact replay, or an operator that changes the size or
+            noise (inseparable from the signal), has no exact replay, or an operator that changes the size or
             has no noise partner. What the model or the callback raises passes through.
 
     torch's global generators are left as they were found.
