@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from commutant.adapters.k_diffusion import UnsupportedError, finish, preview, record
-from commutant.commutator import Guidance, Plan, Transport, VarianceExploding
+from commutant.commutator import Guidance, Plan, Stage, Transport, VarianceExploding
 from commutant.operators import BlockMean
 
 from .k_diffusion_sampling import samplers, sampling
@@ -23,7 +24,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "support-k-diffusion.md
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 SHAPE = (2, 3, 8, 8)
 STEPS = 7
-MEAN = Plan(switch=1, operator="mean")
+MEAN = Plan(1, (Stage(2, operator="mean"),))
 ROUNDING = 1e-6  # of the largest entry, in float64; dpm_fast computes its levels in float32
 
 
@@ -59,8 +60,9 @@ with a fresh one. Samplers are those of k-diffusion 0.0.16, unmodified (0.1.1.po
 - **finish**: `torch.equal` to the plain call, in the same four dtypes, and the global generator ends in the same state.
 - **noise**: on a schedule that ends with noise left, and with a model that commutes with A, the preview is A of
   the plain call's result.
-- **shorter tail**: a tail of two steps. **state guidance**: guidance kinds `exact` and `lagged`, which correct the
-  sampler's own state.
+- **fewer steps**: a low-resolution stage of two steps. **stages**: two steps more at high resolution, two at half of
+  it, two at a quarter. **live**: the denoised prediction of step two.
+- **state guidance**: guidance kinds `exact` and `lagged`, which correct the sampler's own state.
 """
 
 
@@ -85,7 +87,7 @@ def constant(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
 
 
 def tried_preview(row: Row) -> str:
-    selected = Plan(switch=1, operator="strided", selection="argmin", guidance=Guidance("anchor", 2, 0.5))
+    selected = Plan(1, (Stage(2, None, "strided", "argmin", guidance=Guidance("anchor", 2, 0.5)),))
     for plan in (MEAN, selected):
         low = row.preview(model, latent(), levels(), plan).latent
         if tuple(low.shape) != (2, 3, 4, 4) or not bool(torch.isfinite(low).all()):
@@ -94,13 +96,13 @@ def tried_preview(row: Row) -> str:
 
 
 def tried_replay(row: Row) -> str:
-    for plan, dtypes in ((Plan(switch=1, operator="strided"), DTYPES), (MEAN, DTYPES[:1])):
+    for plan, dtypes in ((Plan(1, (Stage(2, None, "strided"),)), DTYPES), (MEAN, DTYPES[:1])):
         for dtype in dtypes:
             states: list[Any] = []
             tape = row.preview(model, latent(dtype), levels(), plan, states.append).tape
-            arrived = states[plan.switch]
+            arrived = states[plan.head]
             sigma = float(arrived.get("sigma_hat", arrived["sigma"]))
-            transport = Transport.of(plan.operators()[0], VarianceExploding(), SHAPE, plan.time)
+            transport = Transport.of(plan.stages[0].candidates(Fraction(1))[0], VarianceExploding(), SHAPE, "matched")
             expected = transport.state(tape.state, sigma)
             same = torch.equal(arrived["x"], expected)
             if not (same if transport.gain == 1 else _close(arrived["x"], expected)):
@@ -137,14 +139,30 @@ def tried_noise(row: Row) -> str:
     return "worked" if _close(low, BlockMean(2)(final)) else "failed"
 
 
-def tried_tail(row: Row) -> str:
-    row.preview(model, latent(), levels(), MEAN.replaced(tail=2))
+def tried_fewer(row: Row) -> str:
+    row.preview(model, latent(), levels(), MEAN.with_last(steps=2))
     return "worked"
+
+
+def tried_stages(row: Row) -> str:
+    plan = Plan(1, (Stage(1, 2), Stage(2, 2, "mean"), Stage(4, 2, "mean")))
+    return "worked" if tuple(row.preview(model, latent(), levels(), plan).latent.shape) == (2, 3, 2, 2) else "failed"
+
+
+def tried_live(row: Row) -> str:
+    answers: list[torch.Tensor] = []
+
+    def heard(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        answers.append(model(x, sigma))
+        return answers[-1].clone()
+
+    shown = row.preview(heard, latent(), levels(), Plan.live(2)).latent
+    return "worked" if torch.equal(shown, answers[-1]) else "failed"
 
 
 def tried_guidance(row: Row) -> str:
     for kind in ("exact", "lagged"):
-        row.preview(model, latent(), levels(), MEAN.replaced(guidance=Guidance(kind, 2, 0.1)))
+        row.preview(model, latent(), levels(), MEAN.with_last(guidance=Guidance(kind, 2, 0.1)))
     return "worked"
 
 
@@ -153,7 +171,9 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "exact replay": tried_replay,
     "finish": tried_finish,
     "noise": tried_noise,
-    "shorter tail": tried_tail,
+    "fewer steps": tried_fewer,
+    "stages": tried_stages,
+    "live": tried_live,
     "state guidance": tried_guidance,
 }
 

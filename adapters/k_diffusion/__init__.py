@@ -10,40 +10,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..errors import NonFiniteError, UnsupportedError
-    from .denoiser import CommutantDenoiser
-    from .finishing import finish
-    from .halves import Halves
-    from .moving import Movement, move
-    from .previewing import Preview, preview
-    from .recording import record
-    from .taping import image_of
+    from .denoiser import CommutantDenoiser, Evaluations
+    from .finishing import finish, record
+    from .previewing import Preview, TwoCallPreview, preview
+    from .rehearsal import Walk
+    from .tape import image_of
+    from .transforming import transform
 
 __all__ = [
     "CommutantDenoiser",
-    "Halves",
-    "Movement",
+    "Evaluations",
     "NonFiniteError",
     "Preview",
+    "TwoCallPreview",
     "UnsupportedError",
+    "Walk",
     "finish",
     "image_of",
-    "move",
     "preview",
     "record",
+    "transform",
 ]
 
 _HOMES = {
     "CommutantDenoiser": ".denoiser",
-    "Halves": ".halves",
-    "Movement": ".moving",
+    "Evaluations": ".denoiser",
     "NonFiniteError": "..errors",
     "Preview": ".previewing",
+    "TwoCallPreview": ".previewing",
     "UnsupportedError": "..errors",
+    "Walk": ".rehearsal",
     "finish": ".finishing",
-    "image_of": ".taping",
-    "move": ".moving",
+    "image_of": ".tape",
     "preview": ".previewing",
-    "record": ".recording",
+    "record": ".finishing",
+    "transform": ".transforming",
 }
 
 

@@ -1,4 +1,4 @@
-"""How a sampler is called: the contract of k-diffusion's `sample_*` functions."""
+"""The two sides of a sampler: how it is called, by the contract of k-diffusion's `sample_*`, and the model it asks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from ..errors import UnsupportedError
 
 Sampler = Callable[..., Any]
+Model = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -54,22 +55,43 @@ class Call:
         """The same without a progress bar."""
         return replace(self, disable=True)
 
-    def along(self, sigmas: torch.Tensor) -> Call:
+    def on(self, sigmas: torch.Tensor) -> Call:
         """The same on another schedule."""
         return replace(self, sigmas=sigmas)
 
-    def apart(self) -> Call:
+    def on_a_copy(self) -> Call:
         """The same on a copy of the schedule: some samplers (uni_pc) write to the one that they are given."""
-        return self.along(self.sigmas.clone())
+        return self.on(self.sigmas.clone())
 
-    def given(self, extra_args: Mapping[str, Any] | None) -> Call:
+    def with_extra_args(self, extra_args: Mapping[str, Any] | None) -> Call:
         """The same with other `extra_args`, where there are any."""
         return self if extra_args is None else replace(self, extra_args=dict(extra_args))
 
-    def drawing(self, wrapped: Callable[[Any], Any]) -> Call:
+    def with_noise(self, wrapped: Callable[[Any], Any]) -> Call:
         """The same with `wrapped(noise_sampler)` in place of the given noise sampler, where one was given."""
         given = self.options.get("noise_sampler")
         return self if given is None else replace(self, options={**self.options, "noise_sampler": wrapped(given)})
+
+
+class Stop(BaseException):
+    """Ends a sampler that has done what it ran for. BaseException: a sampler's `except Exception` must not stop it."""
+
+
+class Proxy:
+    """Stands in a model's place: attributes it lacks are the model's, so that samplers can read `model.inner_model`."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_model":  # not there yet, as while copying: asking for it again would never end
+            raise AttributeError(name)
+        return getattr(self._model, name)
+
+
+def level(sigma: Any) -> float:
+    """The noise level of a model call: samplers pass one sigma per sample, all equal."""
+    return float(torch.as_tensor(sigma).reshape(-1)[0])
 
 
 def require_recordable(call: Call) -> None:

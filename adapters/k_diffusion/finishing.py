@@ -1,18 +1,30 @@
-"""Finals from tapes: the plain run of the sampler, its first answers taken from the tape."""
+"""Tapes without a preview, and finals from tapes: the plain run of the sampler, its first answers from the tape."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
 
-from ...commutator import Tape, TapeError
+from ...commutator import Path, Tape, TapeError, VarianceExploding
 from ..errors import require_finite
-from .calling import Call, Sampler
-from .generators import State, restore, state
-from .proxy import Model, Proxy, level
-from .taping import answer_of, check_header, check_tape, device_of, latent_of, random_states, recorded_sigmas
+from .calling import Call, Model, Sampler, Stop, checked_latent, checked_sigmas, level, require_recordable
+from .randomness import State, preserved, restore, state
+from .recording import Recorder, Recording
+from .replay import Replay
+from .tape import (
+    answer_of,
+    check_header,
+    check_tape,
+    device_of,
+    is_coarse,
+    latent_of,
+    random_states,
+    recorded_sigmas,
+    tape_of,
+)
 
 
 def finish(
@@ -31,7 +43,7 @@ def finish(
     tape's state, and leaves them where the plain run would. Its model is not asked for the answers on the tape.
 
     Args:
-        sigmas: may be left out where the head ran on the final's own schedule.
+        sigmas: those of the preview; may be left out, but for tapes of version 0.1 with a coarse head.
         sampler_options: as in the preview. A `noise_sampler` must be made the same way again, if it runs only forward.
 
     Raises:
@@ -50,33 +62,72 @@ def finish(
         raise TapeError("the tape's generator states are not of this machine's kind")
     restore(began, device)
     try:
-        return call(_Remembering(model, tape, drew), latent_of(tape), callback)
+        return call(_TapeReplay(model, tape, drew), latent_of(tape), callback)
     except BaseException:
         restore(found, device)
         raise
 
 
-class _Remembering(Proxy):
-    """Answers from the tape for as long as it lasts, then asks the model."""
+class _TapeReplay(Replay):
+    """Answers from the tape for as long as it lasts, then by the model."""
 
     def __init__(self, model: Model, tape: Tape, drew: Mapping[int, State]) -> None:
-        super().__init__(model)
+        super().__init__(model, tape.recorded)
         self._tape, self._drew = tape, drew
-        self._index = 0
 
-    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        i, self._index = self._index, self._index + 1
-        if i == self._tape.header["switch"] and not self._tape.header["coarse"]:
-            recorded = torch.as_tensor(self._tape.state).to(x.device)
-            if x.dtype != recorded.dtype or not torch.equal(x, recorded):
-                raise TapeError(
-                    "the state at the switch differs from the tape: another noise_sampler, another version of the "
-                    "sampler or a callback that changes the latent"
-                )
-        if i >= self._tape.recorded:
-            answer = self._model(x, sigma, *args, **kwargs)
-            require_finite(answer, f"call {i} (sigma {level(sigma):g})")
-            return answer
+    def _check(self, i: int, x: torch.Tensor, sigma: torch.Tensor) -> None:
+        if i != self._tape.header["switch"] or is_coarse(self._tape):
+            return
+        recorded = torch.as_tensor(self._tape.state).to(x.device)
+        if x.dtype != recorded.dtype or not torch.equal(x, recorded):
+            raise TapeError(
+                "the state at the switch differs from the tape: another noise_sampler, another version of the "
+                "sampler or a callback that changes the latent"
+            )
+
+    def _recorded(self, i: int, x: torch.Tensor) -> torch.Tensor:
         if i in self._drew:
             restore(self._drew[i], x.device)
         return answer_of(self._tape, i)
+
+    def _asked(self, i: int, x: torch.Tensor, sigma: torch.Tensor, args: Any, kwargs: Mapping[str, Any]) -> Any:
+        answer = self._model(x, sigma, *args, **kwargs)
+        require_finite(answer, f"call {i} (sigma {level(sigma):g})")
+        return answer
+
+
+def record(
+    sampler: Sampler,
+    model: Model,
+    x: torch.Tensor,
+    sigmas: torch.Tensor,
+    calls: int,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callable[[Any], Any] | None = None,
+    disable: bool | None = None,
+    *,
+    path: Path | None = None,
+    **sampler_options: Any,
+) -> Tape:
+    """The first `calls` model answers of `sampler(model, x, sigmas, ...)` as a tape for `finish`.
+
+    For samplers that cannot be previewed, such as adaptive ones. Arguments: those of `preview`.
+    torch's global generators are as before afterwards.
+
+    Raises:
+        ValueError: the sampler asks its model no more often than `calls`, or `calls` is negative.
+        UnsupportedError, TypeError: as `preview`.
+    """
+    checked_latent(x)
+    checked_sigmas(sigmas)
+    if calls < 0:
+        raise ValueError(f"calls must not be negative, got {calls}")
+    call = Call(sampler, sigmas, dict(extra_args or {}), disable, sampler_options)
+    require_recordable(call)
+    with preserved(x.device):
+        recording = Recording.of(x)
+        with suppress(Stop):
+            call(Recorder(model, recording, calls, reference=False), x.clone(), callback)
+    if recording.switch is None:
+        raise ValueError(f"{call.name} asked its model {len(recording.outputs)} times, a tape of {calls} was wanted")
+    return tape_of(call, recording, path or VarianceExploding())

@@ -1,80 +1,132 @@
-"""The high-resolution head: the unmodified sampler runs, and its model's first answers are remembered."""
+"""The run from the noise: the unmodified sampler runs, and its model's first answers are recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from ...commutator import Path, Tape, VarianceExploding
+from ...commutator import Path, Trajectory
 from ..errors import require_finite
-from .calling import Call, Sampler, checked_latent, checked_sigmas, require_recordable
-from .generators import State, equal, kept, state
-from .proxy import Model, Proxy, Stop, level
-from .taping import tape_of
+from .calling import Model, Proxy, Stop, level
+from .randomness import State, equal, state
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The model call in which a run ended, for another to continue it.
+
+    Attributes:
+        state: as the sampler hands it to the model, (batch, ..., height, width).
+        sigma, args, kwargs: the other arguments of the call. grad: whether gradients were on in it.
+        generators: the state of torch's global generators where the run ended.
+    """
+
+    state: torch.Tensor
+    sigma: torch.Tensor
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    grad: bool
+    generators: State
+
+    @classmethod
+    def of(cls, x: torch.Tensor, sigma: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Switch:
+        """The present call, about the state `x`."""
+        here = torch.as_tensor(sigma).detach().clone()
+        return cls(x, here, args, kwargs, torch.is_grad_enabled(), state(x.device))
+
+
+@dataclass(frozen=True)
+class Past:
+    """What another run of the sampler repeats, at the resolution at which it was.
+
+    Attributes:
+        answers: as the sampler got them, one a call before the switch. after: the generators' state after each.
+        switch: the call after them.
+        trajectory: the same in the model's coordinates.
+        dtype: of the latent that the first run began with. corrects: whether the plan's guidance corrects states.
+        written: states that were corrected in the sampler's own memory, by call.
+    """
+
+    answers: Sequence[torch.Tensor]
+    after: Sequence[State]
+    switch: Switch
+    trajectory: Trajectory
+    dtype: torch.dtype
+    corrects: bool = False
+    written: Mapping[int, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass
 class Recording:
-    """What a head leaves.
+    """What the run from the noise leaves.
 
     Attributes:
-        noise: the latent that the run began with. began: the generators' state then.
-        states, outputs: of the calls so far. moved: the generators' state after each of them. drew: the calls in which
-            the model itself drew random numbers.
-        state: the state at the switch, as the sampler hands it to the model. sigma, args, kwargs: of that call. grad:
-            whether gradients were on in it.
-        stopped: the generators' state where the head ended.
+        noise: the latent that it began with. began: the generators' state then.
+        states, outputs: of the model's calls so far. answers: what the sampler got for them.
+        after: the generators' state after each call. drew: the calls in which the model itself drew random numbers.
+        switch: the call in which the run ended; None before.
     """
 
     noise: torch.Tensor
     began: State
     states: list[torch.Tensor] = field(default_factory=list)
     outputs: list[torch.Tensor] = field(default_factory=list)
-    moved: list[State] = field(default_factory=list)
+    answers: list[torch.Tensor] = field(default_factory=list)
+    after: list[State] = field(default_factory=list)
     drew: list[int] = field(default_factory=list)
-    state: torch.Tensor | None = None
-    sigma: torch.Tensor | None = None
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    stopped: State = ()
-    grad: bool = False
+    switch: Switch | None = None
 
-    @property
-    def complete(self) -> bool:
-        return self.state is not None
+    @classmethod
+    def of(cls, x: torch.Tensor) -> Recording:
+        """An empty one, of a run that begins here."""
+        return cls(x.detach().clone(), state(x.device))
+
+    def past(self, path: Path, levels: Sequence[float], *, corrects: bool = False) -> Past:
+        """What the next run repeats. `levels`: of all calls of this one, and its end; outputs are those of `path`."""
+        assert self.switch is not None
+        states = [*self.states, self.switch.state]
+        outputs = tuple(map(path.output, self.outputs, states, levels))
+        trajectory = Trajectory(tuple(levels), len(self.states), tuple(self.states), outputs, self.switch.state)
+        return Past(self.answers, self.after, self.switch, trajectory, self.noise.dtype, corrects)
 
 
-class HeadRecorder(Proxy):
-    """Asks the model and remembers, until `calls` answers are there and the next is asked for.
+Step = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 
-    `reference`: that next one is asked for too, and remembered.
+
+class Recorder(Proxy):
+    """Evaluates the model and records, until there are `calls` answers and the sampler asks for the next one.
+
+    `reference`: that next one is evaluated too, and recorded. `step`: makes what the sampler gets from (call, answer,
+    state), where that is not the answer itself.
     """
 
-    def __init__(self, model: Model, recording: Recording, calls: int, *, reference: bool) -> None:
+    def __init__(
+        self, model: Model, recording: Recording, calls: int, *, reference: bool, step: Step | None = None
+    ) -> None:
         super().__init__(model)
-        self.recording, self._calls, self._reference = recording, calls, reference
+        self.recording, self._calls, self._reference, self._step = recording, calls, reference, step
         self.evaluations = 0
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         note = self.recording
-        switch = len(note.outputs) == self._calls
-        before = x.detach().clone()
-        if not switch or self._reference:
-            output = self._ask(x, sigma, *args, **kwargs)
-        if switch:
-            note.sigma, note.args, note.kwargs = torch.as_tensor(sigma).detach().clone(), args, kwargs
-            note.grad = torch.is_grad_enabled()
-            note.stopped = state(x.device)
-            note.state = before
+        i, before = len(note.outputs), x.detach().clone()
+        if i < self._calls or self._reference:
+            output = self._evaluate(x, sigma, *args, **kwargs)
+        if i == self._calls:
+            note.switch = Switch.of(before, sigma, args, kwargs)
             raise Stop
         note.states.append(before)
-        return output
+        if self._step is None:
+            note.answers.append(note.outputs[i])
+            return output
+        answer = self._step(i, note.outputs[i], before)
+        note.answers.append(answer)
+        return answer.clone()
 
-    def _ask(self, x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def _evaluate(self, x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         note = self.recording
         found = state(x.device)
         output = self._model(x, sigma, *args, **kwargs)
@@ -86,39 +138,6 @@ class HeadRecorder(Proxy):
         left = state(x.device)
         if not equal(found, left):
             note.drew.append(len(note.outputs))
-        note.moved.append(left)
+        note.after.append(left)
         note.outputs.append(output.detach().clone())
         return output
-
-
-def record(
-    sampler: Sampler,
-    model: Model,
-    x: torch.Tensor,
-    sigmas: torch.Tensor,
-    calls: int,
-    extra_args: Mapping[str, Any] | None = None,
-    callback: Callable[[Any], Any] | None = None,
-    disable: bool | None = None,
-    *,
-    path: Path | None = None,
-    **sampler_options: Any,
-) -> Tape:
-    """The first `calls` model answers of `sampler(model, x, sigmas, ...)` as a tape for `finish`.
-
-    For samplers that cannot be previewed, such as adaptive ones. torch's global generators are left as they were found.
-    Raises ValueError where the sampler asks no more often than `calls`.
-    """
-    checked_latent(x)
-    checked_sigmas(sigmas)
-    if calls < 0:
-        raise ValueError(f"calls must not be negative, got {calls}")
-    call = Call(sampler, sigmas, dict(extra_args or {}), disable, sampler_options)
-    require_recordable(call)
-    with kept(x.device):
-        recording = Recording(x.detach().clone(), state(x.device))
-        with suppress(Stop):
-            call(HeadRecorder(model, recording, calls, reference=False), x.clone(), callback)
-    if not recording.complete:
-        raise ValueError(f"{call.name} asked its model {len(recording.outputs)} times, a tape of {calls} was wanted")
-    return tape_of(call, recording, path or VarianceExploding())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
 from comfy.samplers import KSAMPLER
 
 from ...adapters.errors import UnsupportedError
-from ...adapters.k_diffusion import Movement, move
+from ...adapters.k_diffusion import transform
 from ...operators import Affine, Flip, LinearOperator, Translate
 from .refusals import path_of
 from .samplers import Standing
@@ -34,15 +33,20 @@ def movement_operator(right: int, down: int, degrees: float, zoom: float, flip: 
     return Affine(matrix, fill="reflect")
 
 
-def moving(sampler: KSAMPLER, movement: Movement, seed: int) -> KSAMPLER:
-    """`sampler` with the image moved on the way. Raises UnsupportedError, before the model is asked, for runs that do
-    not begin with pure noise or that cannot be moved."""
+def moving(sampler: KSAMPLER, operator: LinearOperator, at: int | None, seed: int) -> KSAMPLER:
+    """`sampler` with the image transformed by `operator` at step `at`; None: 2/5 of the steps.
+
+    Raises UnsupportedError, before the model is asked, for runs that do not begin with pure noise or that cannot be
+    transformed.
+    """
 
     def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, **given: Any) -> torch.Tensor:
         _require_empty(model, x, extra_args)
         path = path_of(model.inner_model.model_patcher.get_model_object("model_sampling"))
-        seeded = replace(movement, seeds=[_seed_of(image, seed) for image in x])
-        return move(sampler.sampler_function, model, x, sigmas, seeded, extra_args, path=path, **given)
+        seeds = [_seed_of(image, seed) for image in x]
+        return transform(
+            sampler.sampler_function, model, x, sigmas, operator, extra_args, at=at, seeds=seeds, path=path, **given
+        )
 
     return Standing(sample, sampler.extra_options, sampler.inpaint_options)
 

@@ -59,9 +59,6 @@ class PreviewSampler(io.ComfyNode):
 
 def _plan(name: str, steps: int, scale: int, switch: int, tail: int) -> Any:
     plan = preset(name, steps, scale)
-    changes: dict[str, Any] = {}
     if switch >= 0:
-        changes["switch"] = switch
-    if tail >= 0:
-        changes["tail"] = tail or None
-    return plan.replaced(**changes) if changes else plan
+        plan = plan.replaced(head=switch)
+    return plan.with_last(steps=tail or None) if tail >= 0 else plan

@@ -11,8 +11,8 @@ import comfy.utils
 import latent_preview
 import torch
 
-from ...adapters.k_diffusion import Halves
-from ...adapters.k_diffusion.generators import kept
+from ...adapters.k_diffusion import TwoCallPreview
+from ...adapters.k_diffusion.randomness import preserved
 from ...commutator import Plan, Transport
 from .conditions import smaller
 from .refusals import path_of, require_conditions, require_latent, require_sampler
@@ -32,8 +32,8 @@ def preview(noise: Any, guider: Any, sampler: Any, sigmas: torch.Tensor, latent:
     if sigmas.shape[-1] < 3:
         raise ValueError(f"a preview needs a schedule of at least 2 steps, got {max(0, sigmas.shape[-1] - 1)}")
     path = path_of(guider.model_patcher.get_model_object("model_sampling"))
-    halves = Halves(plan, path)
-    with kept(guider.model_patcher.load_device):
+    calls = TwoCallPreview(plan, path)
+    with preserved(guider.model_patcher.load_device):
         samples = comfy.sample.fix_empty_latent_channels(guider.model_patcher, latent["samples"])
         high = {**latent, "samples": samples}
         draws = noise.generate_noise(high)
@@ -51,15 +51,17 @@ def preview(noise: Any, guider: Any, sampler: Any, sigmas: torch.Tensor, latent:
                 seed=noise.seed,
             )
 
-        run(guider, draws, samples, recording(sampler, halves), sigmas)
-        transport = Transport.of(plan.operators()[0], path, tuple(samples.shape), plan.time)
+        run(guider, draws, samples, recording(sampler, calls), sigmas)
+        stage = plan.stages[-1]
+        operator = stage.candidates(plan.scale_before(len(plan.stages) - 1))[0]
+        transport = Transport.of(operator, path, tuple(samples.shape), stage.time)
         small = transport.operator(samples).contiguous()
         low = smaller(guider, tuple(samples.shape), tuple(small.shape))
-        levels = sigmas.new_tensor(halves.low_levels)
-        out = run(low, transport.noise(draws).contiguous(), small, continuing(sampler, halves), levels)
+        levels = sigmas.new_tensor(calls.low_levels)
+        out = run(low, transport.noise(draws).contiguous(), small, continuing(sampler, calls), levels)
     made = {key: value for key, value in latent.items() if key != "noise_mask"}
     made["samples"] = out.to(comfy.model_management.intermediate_device())
-    return made, finishing(sampler, halves.tape)
+    return made, finishing(sampler, calls.tape)
 
 
 def _callback(guider: Any, steps: int) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy.samplers import KSAMPLER
 
-from ...adapters.k_diffusion import Halves, finish
+from ...adapters.k_diffusion import TwoCallPreview, finish
 from ...commutator import Tape, TapeError
 
 
@@ -16,23 +16,23 @@ class Standing(KSAMPLER):
     """Stands for a sampler of the user's, which it runs more than once or in part: not to be stood for again."""
 
 
-def recording(sampler: KSAMPLER, halves: Halves) -> KSAMPLER:
+def recording(sampler: KSAMPLER, calls: TwoCallPreview) -> KSAMPLER:
     """Records the head. What it returns is no result: the latent that it was given."""
 
     def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **given: Any) -> torch.Tensor:
-        halves.high(sampler.sampler_function, model, x, sigmas, **given)
+        calls.high(sampler.sampler_function, model, x, sigmas, **given)
         return x
 
     return _standing_for(sampler, sample)
 
 
-def continuing(sampler: KSAMPLER, halves: Halves) -> KSAMPLER:
+def continuing(sampler: KSAMPLER, calls: TwoCallPreview) -> KSAMPLER:
     """Makes the preview; its own latent and sigmas are the recorded head's, carried to low resolution."""
 
     def sample(
         model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, callback: Any, **_: Any
     ) -> torch.Tensor:
-        return halves.low(model, extra_args, callback)
+        return calls.low(model, extra_args, callback)
 
     return _standing_for(sampler, sample)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...adapters.k_diffusion import Movement
 from .conditions import CELL
 from .moving import FLIPS, movement_operator, moving
 from .refusals import require_sampler
@@ -47,4 +46,4 @@ class TransformSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         require_sampler(sampler)
         operator = movement_operator(right, down, rotate, zoom, flip).on_cells(CELL)
-        return io.NodeOutput(moving(sampler, Movement(operator, None if at < 0 else at), seed))
+        return io.NodeOutput(moving(sampler, operator, None if at < 0 else at, seed))

@@ -53,19 +53,18 @@ class Settings:
         """
         plan = preset(self.name, steps, Fraction(self.scale))
         if self.switch:
-            plan = plan.replaced(switch=self.switch)
-        if plan.switch >= steps:
-            raise ValueError(f"Preview switch must lie below the {steps} sampling steps, got {plan.switch}")
+            plan = plan.replaced(head=self.switch)
+        if plan.head >= steps:
+            raise ValueError(f"Preview switch must lie below the {steps} sampling steps, got {plan.head}")
+        guidance = plan.stages[-1].guidance
         if self.corrections == 0:
-            plan = plan.replaced(guidance=None)
+            plan = plan.with_last(guidance=None)
         elif self.corrections > 0:
-            if plan.guidance is None:
+            if guidance is None:
                 raise ValueError(f"the preset {self.name!r} has no corrections: set Preview corrections to -1 or 0")
-            guidance = replace(plan.guidance, steps=self.corrections)
-            plan = plan.replaced(guidance=guidance)
-        remaining = steps - plan.switch
-        if plan.tail is not None and (not tail or plan.tail >= remaining):
-            plan = plan.replaced(tail=None)
+            plan = plan.with_last(guidance=replace(guidance, steps=self.corrections))
+        if plan.steps is not None and (not tail or plan.steps >= steps - plan.head):
+            plan = plan.with_last(steps=None)
         return plan
 
     def infotext(self) -> dict[str, str]:

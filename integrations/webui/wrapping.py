@@ -122,7 +122,7 @@ class Run:
         try:
             return self._preview_by(plan, sigmas)
         except UnsupportedError:
-            if plan.tail is None:
+            if plan.steps is None:
                 raise
             return self._preview_by(settings.plan(steps, tail=False), sigmas)
 
@@ -183,8 +183,9 @@ class _Index:
     def __init__(self, model: Any, plan: Plan, path: Path, sigmas: torch.Tensor, shape: tuple[int, ...]) -> None:
         self._shape, self._path = shape, path
         self._levels = [float(s) for s in sigmas]
-        gain = plan.operators()[0].noise_gain(shape)
-        self._gain = gain if plan.time == "matched" and gain is not None else 1.0
+        stage = plan.stages[-1]
+        gain = stage.candidates(plan.scale_before(len(plan.stages) - 1))[0].noise_gain(shape)
+        self._gain = gain if stage.time == "matched" and gain is not None else 1.0
         self._calls = max(1, int(getattr(model, "total_steps", 0) or 0) // max(1, int(getattr(model, "steps", 0) or 1)))
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> int | None:

@@ -127,7 +127,7 @@ def test_the_phase_of_an_image_does_not_depend_on_its_batch(graph, nodes, unet, 
 
     previewing, made = import_module(_package(nodes) + ".previewing"), []
 
-    class Noted(previewing.Halves):
+    class Noted(previewing.TwoCallPreview):
         def __init__(self, *args):
             super().__init__(*args)
             made.append(self)
@@ -137,7 +137,7 @@ def test_the_phase_of_an_image_does_not_depend_on_its_batch(graph, nodes, unet, 
         graph.compare(unet, condition(1), start, **plan)
         return made.pop().choice
 
-    monkeypatch.setattr(previewing, "Halves", Noted)
+    monkeypatch.setattr(previewing, "TwoCallPreview", Noted)
     different = set()
     for seed in range(4):
         pair = choice(latent(2), seed)

@@ -32,6 +32,16 @@ def test_a_mean_and_its_bounds() -> None:
     assert str(constant) == "2.000 [2.000, 2.000]"
 
 
+def test_the_bounds_are_those_of_the_tables() -> None:
+    """As computed when the tables of docs/results were made: the same draws, the same quantiles."""
+    values = np.random.default_rng(3).normal(20.0, 3.0, 64)
+    means = np.random.default_rng(0).choice(values, (4000, 64)).mean(axis=1)
+    interval = mean_interval(values, np.random.default_rng(0))
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), rel=1e-12)
+    alone = mean_interval(values[:1], np.random.default_rng(0))
+    assert alone.low == alone.mean == alone.high == values[0]
+
+
 def test_pairs_are_resampled_together() -> None:
     rng = np.random.default_rng(1)
     scenes = rng.normal(20, 5, 100)  # what prompt and seed do to both

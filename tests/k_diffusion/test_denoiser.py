@@ -6,17 +6,29 @@ import pytest
 import torch
 
 from commutant.adapters.k_diffusion import CommutantDenoiser, UnsupportedError, finish, preview
-from commutant.adapters.k_diffusion.walking import Walk
-from commutant.commutator import Guidance, Plan, RectifiedFlow
+from commutant.adapters.k_diffusion.rehearsal import Walk
+from commutant.commutator import Guidance, RectifiedFlow
 
-from .worlds import DTYPES, SAMPLERS, Seeing, flow_sigmas, latent, mean_plan, random_state_kept, relative, sigmas, wavy
+from .worlds import (
+    DTYPES,
+    SAMPLERS,
+    Seeing,
+    flow_sigmas,
+    latent,
+    low_plan,
+    mean_plan,
+    random_state_kept,
+    relative,
+    sigmas,
+    wavy,
+)
 
 PLANS = {
     "mean": mean_plan(),
-    "strided": Plan(switch=3, operator="strided", selection="argmin"),
+    "strided": low_plan(3, operator="strided", selection="argmin"),
     "exact": mean_plan(guidance=Guidance("exact", 2, 0.1)),
-    "defect": mean_plan(guidance=Guidance("defect", 2, 1.0), tail=3),
-    "none": mean_plan(switch=0),
+    "defect": mean_plan(guidance=Guidance("defect", 2, 1.0), steps=3),
+    "none": mean_plan(head=0),
 }
 
 
@@ -31,9 +43,9 @@ def own_loop(plan, model=wavy, x=None, levels=None, loop=euler, **options):
     x = latent() if x is None else x
     levels = sigmas() if levels is None else levels
     denoiser = CommutantDenoiser(model, plan, levels, **options)
-    with denoiser.high(x):
+    with denoiser.head(x):
         loop(denoiser, x, levels)
-    with denoiser.low() as (y, low_levels):
+    with denoiser.stage() as (y, low_levels):
         y = loop(denoiser, y, low_levels)
     return denoiser, denoiser.latent(y)
 
@@ -79,7 +91,7 @@ def test_two_calls_a_step_with_a_walk():
             calls += [now, after] if after > 0 else [now]
         return Walk(tuple(calls), tuple(starts), float(levels[-1]))
 
-    for plan in (mean_plan(), mean_plan(tail=2)):
+    for plan in (mean_plan(), mean_plan(steps=2)):
         _, low = own_loop(plan, loop=heun, walk=walk)
         expected = preview(SAMPLERS["sample_heun"], wavy, latent(), sigmas(), plan, disable=True).latent
         assert relative(low, expected) <= 1e-6
@@ -93,16 +105,16 @@ def test_noise_of_the_loop_is_shared_and_the_generator_kept():
         return x
 
     levels = sigmas()[:5]
-    plan = mean_plan(switch=2)
+    plan = mean_plan(head=2)
     before = torch.get_rng_state()
     final = ancestral(wavy_constant, latent(), levels)
     torch.set_rng_state(before)
     denoiser = CommutantDenoiser(wavy_constant, plan, levels)
-    with denoiser.high(latent()):
+    with denoiser.head(latent()):
         ancestral(denoiser, latent(), levels)
-    with random_state_kept(), denoiser.low() as (y, low_levels):
+    with random_state_kept(), denoiser.stage() as (y, low_levels):
         y = ancestral(denoiser, y, low_levels)
-    assert relative(denoiser.latent(y), plan.operators()[0](final)) <= 1e-12
+    assert relative(denoiser.latent(y), plan.stages[0].candidates(1)[0](final)) <= 1e-12
 
 
 def wavy_constant(x, sigma):
@@ -129,28 +141,28 @@ def test_misuse_is_named():
     denoiser = CommutantDenoiser(wavy, mean_plan(), sigmas())
     with pytest.raises(RuntimeError, match="answers inside"):
         denoiser(latent(), sigmas()[:1])
-    with pytest.raises(RuntimeError, match="record a head first"), denoiser.low():
+    with pytest.raises(RuntimeError, match="record a head first"), denoiser.stage():
         pass
     with pytest.raises(RuntimeError, match="with denoiser"):
         denoiser.latent(latent())
-    with pytest.raises(UnsupportedError, match="never switched"), denoiser.high(latent()):
+    with pytest.raises(UnsupportedError, match="never switched"), denoiser.head(latent()):
         pass
     with pytest.raises(UnsupportedError, match="expected"):
         own_loop(mean_plan(), loop=lambda model, x, levels: euler(model, x, levels.flip(0)[1:] + 1.0 / x.shape[-1]))
     with pytest.raises(ValueError, match=r"0\.\.6"):
-        CommutantDenoiser(wavy, mean_plan(switch=9), sigmas())
+        CommutantDenoiser(wavy, mean_plan(head=9), sigmas())
 
 
 def test_an_exception_in_a_block_ends_it():
     denoiser = CommutantDenoiser(wavy, mean_plan(), sigmas())
-    with pytest.raises(ZeroDivisionError), denoiser.high(latent()):
+    with pytest.raises(ZeroDivisionError), denoiser.head(latent()):
         _ = 1 / 0
     _, expected = own_loop(mean_plan())
-    with denoiser.high(latent()):
+    with denoiser.head(latent()):
         euler(denoiser, latent(), sigmas())
-    with random_state_kept(), pytest.raises(ZeroDivisionError), denoiser.low():
+    with random_state_kept(), pytest.raises(ZeroDivisionError), denoiser.stage():
         _ = 1 / 0
-    with denoiser.low() as (y, levels):
+    with denoiser.stage() as (y, levels):
         y = euler(denoiser, y, levels)
     assert torch.equal(denoiser.latent(y), expected)
 
@@ -159,7 +171,7 @@ def test_a_sampler_in_the_blocks_and_its_tape():
     """The blocks around a plain call are what `preview` is; its tape comes from there."""
     result = preview(SAMPLERS["sample_euler"], wavy, latent(), sigmas(), mean_plan(), disable=True)
     denoiser = CommutantDenoiser(wavy, mean_plan(), sigmas())
-    with denoiser.high(latent()):
+    with denoiser.head(latent()):
         SAMPLERS["sample_euler"](denoiser, latent(), sigmas(), disable=True)
     assert denoiser.recording is not None
     recorded = zip(denoiser.recording.outputs, result.tape.outputs, strict=True)

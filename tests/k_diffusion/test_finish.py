@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from commutant.adapters.k_diffusion import finish, preview, record
-from commutant.commutator import Plan, RectifiedFlow, TapeError
+from commutant.commutator import RectifiedFlow, TapeError
 
 from .worlds import (
     ADAPTIVE,
@@ -19,6 +19,7 @@ from .worlds import (
     Seeing,
     flow_sigmas,
     latent,
+    low_plan,
     mean_plan,
     plain,
     random_state_kept,
@@ -61,7 +62,7 @@ def test_finish_of_latents_that_stay_narrow(name, dtype):
 @pytest.mark.parametrize("name", CHURNING)
 @pytest.mark.parametrize("reference", [False, True])
 def test_finish_with_churn(name, reference):
-    plan = Plan(switch=2, operator="strided", selection="argmin" if reference else "first")
+    plan = low_plan(2, operator="strided", selection="argmin" if reference else "first")
     final, expected, after, plainly = both(SAMPLERS[name], wavy, latent(), sigmas(), plan, s_churn=4.0, s_tmin=0.1)
     assert torch.equal(final, expected)
     assert torch.equal(after, plainly)
@@ -128,21 +129,6 @@ def test_a_partial_sampler_and_a_flow():
     sampler = functools.partial(SAMPLERS["sample_lms"], order=2)
     final, expected, *_ = both(sampler, wavy, latent(scale=1), flow_sigmas(), mean_plan(), path=RectifiedFlow())
     assert torch.equal(final, expected)
-
-
-def test_coarse_head_leaves_nothing_and_its_finish_is_the_whole_run():
-    plan = mean_plan(head_steps=4, switch=2)
-    sampler, model = SAMPLERS["sample_dpmpp_2m"], Seeing()
-    result = preview(sampler, wavy, latent(), sigmas(4), plan, disable=True)
-    assert result.tape.recorded == 0
-    assert torch.equal(
-        finish(sampler, model, result.tape, sigmas(), disable=True), plain(sampler, wavy, latent(), sigmas())
-    )
-    assert len(model.asked) == 7
-    with pytest.raises(ValueError, match="final's sigmas"):
-        finish(sampler, model, result.tape)
-    with pytest.raises(TapeError, match="begins at sigma"):
-        finish(sampler, model, result.tape, sigmas() * 2)
 
 
 def test_the_comparison_notices_a_perturbed_answer():

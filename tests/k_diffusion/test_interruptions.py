@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from commutant.adapters.k_diffusion import NonFiniteError, UnsupportedError, finish, preview, record
-from commutant.commutator import Guidance, Plan
+from commutant.commutator import Guidance
 
 from .third_party import sample_in_place
-from .worlds import SAMPLERS, Seeing, latent, mean_plan, plain, random_state_kept, sigmas, wavy
+from .worlds import SAMPLERS, Seeing, latent, low_plan, mean_plan, plain, random_state_kept, sigmas, wavy
 
-PLAN = Plan(switch=3, operator="strided", selection="argmin", guidance=Guidance("exact", 2, 0.1))
+PLAN = low_plan(3, operator="strided", selection="argmin", guidance=Guidance("exact", 2, 0.1))
 # One evaluation per head step, one at the switch, four candidates, two of exact guidance, three further ones.
 EVALUATIONS = 3 + 1 + 4 + 2 + 3
 
@@ -99,7 +99,7 @@ def test_the_global_generator_is_as_found(name):
 
 @pytest.mark.parametrize("name", ["sample_euler", "sample_heun", "sample_dpmpp_2m"])
 def test_callbacks_hear_of_real_steps(name):
-    """The head's steps at high resolution, the tail's at low: each once, in the model's coordinates."""
+    """The head's steps at high resolution, the stage's at low: each once, in the model's coordinates."""
     steps, model = [], Seeing()
     preview(SAMPLERS[name], model, latent(), sigmas(), mean_plan(), None, lambda info: steps.append(info), True)
     assert [info["i"] for info in steps] == list(range(7))

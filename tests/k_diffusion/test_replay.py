@@ -16,6 +16,7 @@ from .worlds import (
     Seeing,
     flow_sigmas,
     latent,
+    low_plan,
     mean_plan,
     plain,
     relative,
@@ -45,11 +46,11 @@ def arrival(sampler, plan: Plan, path: Path, levels, dtype=torch.float64, **opti
     scale = 1.0 if path.name == "rectified-flow" else 10.0
     x = latent(dtype, (2, 3, 12, 12), scale=scale)
     tape = preview(sampler, wavy, x, levels, plan, callback=note, disable=True, path=path, **options).tape
-    high = steps[: plan.switch]
+    high = steps[: plan.head]
     assert all(x.shape[-1] == 12 for x, _ in high)
-    arrived, moved = steps[plan.switch]
+    arrived, moved = steps[plan.head]
     assert arrived.shape[-1] < 12
-    transport = Transport.of(plan.operators()[0], path, x.shape, plan.time)
+    transport = Transport.of(plan.stages[0].candidates(1)[0], path, x.shape, plan.stages[0].time)
     back = path.transport(1 / transport.gain, moved)[1]
     return arrived, transport.state(tape.state, back)
 
@@ -57,7 +58,7 @@ def arrival(sampler, plan: Plan, path: Path, levels, dtype=torch.float64, **opti
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("name", FIXED)
 def test_through_a_selection_to_the_bit(name, dtype):
-    plan = Plan(switch=switch_of(name), operator="strided", scale=3)
+    plan = low_plan(switch_of(name), operator="strided", scale=3)
     arrived, state = arrival(SAMPLERS[name], plan, VarianceExploding(), sigmas(), dtype)
     assert torch.equal(arrived, state)
 
@@ -67,7 +68,7 @@ def test_through_a_selection_to_the_bit(name, dtype):
 def test_through_pooling_to_rounding_on_both_paths(name, path):
     the_path, levels, _ = PATHS[path]
     for pooling in POOLING[:1] if name in TREES else POOLING:
-        plan = Plan(switch=switch_of(name), **pooling)
+        plan = low_plan(switch_of(name), **pooling)
         arrived, state = arrival(SAMPLERS[name], plan, the_path, levels())
         # dpm_fast computes, and announces, its levels in float32 whatever the latent's dtype is.
         assert relative(arrived, state) <= (1e-6 if name == "sample_dpm_fast" else TOLERANCE[torch.float64])
@@ -98,7 +99,7 @@ def test_noise_is_matched_to_the_end(name):
     assert float((final - 0.3).std()) > 0.1
     for switch in (0, 2):
         torch.set_rng_state(before)
-        low = preview(SAMPLERS[name], constant, latent(), levels, mean_plan(switch=switch), disable=True).latent
+        low = preview(SAMPLERS[name], constant, latent(), levels, mean_plan(head=switch), disable=True).latent
         assert relative(low, BlockMean(2)(final)) <= 1e-12
     torch.manual_seed(0)  # the check notices other noise
     assert relative(low, BlockMean(2)(plain(SAMPLERS[name], constant, latent(), levels))) > 0.1
@@ -111,7 +112,7 @@ def test_noise_of_a_given_sampler_is_matched():
 
     levels, sampler = sigmas()[:5], SAMPLERS["sample_dpmpp_sde"]
     for switch in (0, 2):
-        plan = Plan(switch=switch, operator="mean")
+        plan = low_plan(switch, operator="mean")
         low = preview(sampler, constant, latent(), levels, plan, disable=True, noise_sampler=made()).latent
         final = plain(sampler, constant, latent(), levels, noise_sampler=made())
         assert relative(low, BlockMean(2)(final)) <= 1e-12
@@ -124,7 +125,7 @@ def test_noise_of_a_given_sampler_is_matched():
 @pytest.mark.parametrize("name", ["sample_euler", "sample_heun", "sample_dpm_2", "sample_lms", "sample_dpmpp_2m"])
 def test_staying_on_the_high_schedule_equals_moving_the_sigmas(name, scale):
     """What the sampler makes of the transported noise on sigmas moved to g sigma."""
-    plan = Plan(switch=0, operator="mean", scale=scale)
+    plan = low_plan(0, operator="mean", scale=scale)
     low = preview(SAMPLERS[name], wavy, latent(), sigmas(), plan, disable=True).latent
     moved = plain(SAMPLERS[name], wavy, BlockMean(scale)(latent()), sigmas() / scale)
     assert relative(low, moved) <= 1e-5

@@ -2,8 +2,7 @@
 
 import pytest
 
-from commutant.adapters.k_diffusion import UnsupportedError
-from commutant.adapters.k_diffusion.answering import LowAnswers, View
+from commutant.adapters.k_diffusion import UnsupportedError, replay
 from commutant.benchmarks.k_diffusion_support import MEAN, PAGE, Row, constant, latent, levels, page, rows
 
 from . import third_party
@@ -32,10 +31,10 @@ def test_a_broken_sampler_is_seen_to_be_refused(sampler):
 
 def test_a_replay_that_arrives_elsewhere_is_seen_to_fail(monkeypatch):
     """A view that is off by a factor is refused where the run arrives; without that check the page says "failed"."""
-    noise = View.noise
-    monkeypatch.setattr(View, "noise", lambda self, eps: 1.01 * noise(self, eps))
+    noise = replay.StageView.noise
+    monkeypatch.setattr(replay.StageView, "noise", lambda self, eps: 1.01 * noise(self, eps))
     with pytest.raises(UnsupportedError, match="does not arrive"):
         Row("off", SAMPLERS["sample_euler"]).preview(constant, latent(), levels(), MEAN)
-    monkeypatch.setattr(LowAnswers, "_require_arrival", lambda self, x: None)
+    monkeypatch.setattr(replay, "_require_arrival", lambda *_: None)
     assert "| off | worked | failed | worked | draws none |" in page([Row("off", SAMPLERS["sample_euler"])])
     assert "| off | worked | failed | worked | failed |" in page([Row("off", SAMPLERS["sample_euler_ancestral"])])

@@ -45,7 +45,7 @@ def test_round_trip_of_other_memory_layouts(switch, tmp_path):
     """How torch fills random latents depends on how they lie in memory, which a file does not keep by itself."""
     x = latent(torch.float32, (2, 4, 8, 6)).to(memory_format=torch.channels_last)
     assert not torch.equal(_drawn(x), _drawn(x.contiguous()))
-    sampler, plan = SAMPLERS["sample_euler_ancestral"], mean_plan(switch=switch)
+    sampler, plan = SAMPLERS["sample_euler_ancestral"], mean_plan(head=switch)
     before = torch.get_rng_state()
     preview(sampler, wavy, x, sigmas(), plan, disable=True).tape.save(tmp_path / "a.tape")
     final = finish(sampler, wavy, Tape.load(tmp_path / "a.tape", framework="torch"), disable=True)

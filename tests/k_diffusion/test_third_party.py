@@ -4,11 +4,23 @@ import pytest
 import torch
 
 from commutant.adapters.k_diffusion import UnsupportedError, finish, preview, record
-from commutant.commutator import Guidance, Plan
+from commutant.commutator import Guidance
 from commutant.operators import BlockMean, ShapeError
 
 from . import third_party
-from .worlds import ADAPTIVE, SAMPLERS, Seeing, latent, mean_plan, plain, random_state_kept, relative, sigmas, wavy
+from .worlds import (
+    ADAPTIVE,
+    SAMPLERS,
+    Seeing,
+    latent,
+    low_plan,
+    mean_plan,
+    plain,
+    random_state_kept,
+    relative,
+    sigmas,
+    wavy,
+)
 
 EXACT = Guidance("exact", 2, 0.1)
 
@@ -36,7 +48,7 @@ def test_right_samplers_match_their_noise(sampler, switch):
     """With answers that commute the preview is A of the plain final, absolute noise levels and all."""
     levels = sigmas()[:6]
     before = torch.get_rng_state()
-    low = preview(sampler, constant, latent(), levels, mean_plan(switch=switch)).latent
+    low = preview(sampler, constant, latent(), levels, mean_plan(head=switch)).latent
     torch.set_rng_state(before)
     assert relative(low, BlockMean(2)(plain(sampler, constant, latent(), levels))) <= 1e-12
 
@@ -75,8 +87,8 @@ def test_samplers_without_exact_replay_are_refused(sampler, operator):
         (third_party.sample_euler_cfg_pp, mean_plan(), "without _cfg_pp"),
         (third_party.sample_copying, mean_plan(guidance=EXACT), "a copy of it.*'anchor' or 'defect'"),
         (SAMPLERS["sample_heun"], mean_plan(guidance=EXACT), "asks its model more often.*'anchor' or 'defect'"),
-        (SAMPLERS["sample_dpm_fast"], mean_plan(switch=1, tail=2), "makes its own schedule.*tail=None"),
-        (SAMPLERS["sample_dpmpp_sde"], mean_plan(tail=2), "noise_sampler"),
+        (SAMPLERS["sample_dpm_fast"], mean_plan(head=1, steps=2), "makes its own schedule.*steps=None"),
+        (SAMPLERS["sample_dpmpp_sde"], mean_plan(steps=2), "noise_sampler"),
         (SAMPLERS["sample_euler"], mean_plan(time="same"), "time='matched' or operator='strided'"),
     ],
     ids=lambda v: getattr(v, "__name__", ""),
@@ -86,10 +98,10 @@ def test_refusals_come_before_the_model(sampler, plan, message):
         preview(sampler, never, latent(), sigmas(), plan, disable=True)
 
 
-def test_churn_with_another_tail_is_refused():
+def test_churn_with_another_number_of_steps_is_refused():
     with pytest.raises(UnsupportedError, match="depend on the number of steps"):
-        preview(SAMPLERS["sample_euler"], never, latent(), sigmas(), mean_plan(tail=2), disable=True, s_churn=2.0)
-    preview(SAMPLERS["sample_euler"], wavy, latent(), sigmas(), mean_plan(tail=4), disable=True, s_churn=2.0)
+        preview(SAMPLERS["sample_euler"], never, latent(), sigmas(), mean_plan(steps=2), disable=True, s_churn=2.0)
+    preview(SAMPLERS["sample_euler"], wavy, latent(), sigmas(), mean_plan(steps=4), disable=True, s_churn=2.0)
 
 
 def test_a_copying_sampler_is_previewed_without_state_corrections():
@@ -107,7 +119,7 @@ def test_a_copying_sampler_is_previewed_without_state_corrections():
         ({"sigmas": sigmas().tolist()}, TypeError, "tensor"),
         ({"sigmas": sigmas()[None]}, TypeError, "one-dimensional"),
         ({"sigmas": torch.tensor([float("nan"), 1.0, 0.0])}, ValueError, "NaN"),
-        ({"plan": mean_plan(switch=7)}, ValueError, "0..6"),
+        ({"plan": mean_plan(head=7)}, ValueError, "0..6"),
     ],
 )
 def test_wrong_arguments_are_named(change, error, message):
@@ -156,6 +168,6 @@ def test_recording_more_than_there_is():
 
 def test_plan_is_checked_for_selection_too():
     low = preview(
-        third_party.sample_in_place, wavy, latent(), sigmas(), Plan(switch=2, operator="strided", selection="argmin")
+        third_party.sample_in_place, wavy, latent(), sigmas(), low_plan(2, operator="strided", selection="argmin")
     )
     assert low.latent.shape == (2, 3, 4, 4)

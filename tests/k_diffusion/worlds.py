@@ -23,6 +23,8 @@ import torch
 
 from commutant.commutator import Plan
 
+from ..commutator.plans import low as low_plan
+
 SAMPLERS = samplers()
 ADAPTIVE = "sample_dpm_adaptive"
 FIXED = [name for name in SAMPLERS if name != ADAPTIVE]
@@ -94,8 +96,9 @@ def switch_of(name: str) -> int:
     return 1 if name == "sample_dpm_fast" else 3
 
 
-def mean_plan(name: str = "", **changes: Any) -> Plan:
-    return Plan(switch=switch_of(name), operator="mean").replaced(**changes)
+def mean_plan(name: str = "", head: int | None = None, **stage: Any) -> Plan:
+    """A head and one stage of block means."""
+    return low_plan(switch_of(name) if head is None else head, **stage)
 
 
 @contextmanager

@@ -63,8 +63,8 @@ def test_values_that_are_refused(values):
 def test_the_plan_follows_the_controls():
     assert Settings("preview").plan(30).to_dict()["name"] == "matched"
     plan = Settings("preview", "paper", "2", 4, 2).plan(30)
-    assert (plan.switch, plan.guidance.steps, plan.guidance.kind) == (4, 2, "exact")
-    assert Settings("preview", "paper", corrections=0).plan(30).guidance is None
-    assert Settings("preview").plan(30).tail == 5
-    assert Settings("preview").plan(30, tail=False).tail is None
-    assert Settings("preview", switch=25).plan(30).tail is None  # five steps are left, a tail of five is no short cut
+    assert (plan.head, plan.stages[0].guidance.steps, plan.stages[0].guidance.kind) == (4, 2, "exact")
+    assert Settings("preview", "paper", corrections=0).plan(30).stages[0].guidance is None
+    assert Settings("preview").plan(30).steps == 5
+    assert Settings("preview").plan(30, tail=False).steps is None
+    assert Settings("preview", switch=25).plan(30).steps is None  # five are left, a stage of five is no short cut

@@ -1,4 +1,4 @@
-"""Dry runs of a sampler on a tiny latent: which noise levels it asks about, and whether its replay is exact."""
+"""Dry runs of a sampler on a tiny latent: at which noise levels it evaluates, and whether its replay is exact."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from torch.overrides import TorchFunctionMode
 
 from ...operators import BlockMean
 from ..errors import UnsupportedError
-from .calling import Call, checked_sigmas
-from .generators import kept, restore, state
-from .noise import GivenNoise, SharedDraws
-from .proxy import Model, Proxy, Stop, level
+from .calling import Call, Model, Proxy, Stop, checked_sigmas, level
+from .randomness import GivenNoise, SharedDraws, preserved, restore, state
 
 NEAR = 1e-2  # a loop may round its sigmas to bfloat16 before it asks
 
@@ -26,7 +24,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest entry; 
 
 @dataclass(frozen=True)
 class Walk:
-    """The noise levels a sampler asks its model about.
+    """The noise levels at which a sampler evaluates its model.
 
     Attributes:
         calls: one per model call, in order.
@@ -96,7 +94,7 @@ class _Dry(Proxy):
 def _run(call: Call, model: Model, x: torch.Tensor, answer: Callable[[int, torch.Tensor], torch.Tensor]) -> _Dry:
     dry = _Dry(model, answer, 16 * len(call.sigmas) + 256)
     try:
-        out = call.quiet().apart()(dry, x, dry.step)
+        out = call.quiet().on_a_copy()(dry, x, dry.step)
     except Stop:
         raise UnsupportedError(f"{call.name} asked its model {dry.limit} times about a tiny latent") from None
     if not isinstance(out, torch.Tensor) or out.shape != x.shape:
@@ -111,8 +109,8 @@ def walk_of(call: Call, model: Model, x: torch.Tensor) -> Walk:
     Raises UnsupportedError where the sampler's callbacks do not tell where its steps begin.
     """
     tiny = _zeros(x, x.dtype)
-    call = call.drawing(lambda _: lambda *args, **kwargs: torch.zeros_like(tiny))
-    with kept(x.device):
+    call = call.with_noise(lambda _: lambda *args, **kwargs: torch.zeros_like(tiny))
+    with preserved(x.device):
         dry = _run(call, model, tiny, lambda i, y: torch.zeros_like(y))
     rising = all(a < b for a, b in pairwise(dry.starts))
     if not dry.starts or not rising or dry.starts[0] != 0:
@@ -146,11 +144,11 @@ def require_replayable(call: Call, model: Model, x: torch.Tensor) -> None:
         return given[0].high
 
     began = state(x.device)
-    high = _run(call.drawing(remembered), model, tiny.clone(), lambda _, y: torch.sin(cells + 0.3 * y))
+    high = _run(call.with_noise(remembered), model, tiny.clone(), lambda _, y: torch.sin(cells + 0.3 * y))
     answers = [torch.sin(cells + 0.3 * y) for y in high.states[:-1]]
     restore(began, x.device)
     with SharedDraws(POOL, tiny, low):
-        replay = call.drawing(lambda _: given[0].low(POOL))
+        replay = call.with_noise(lambda _: given[0].low(POOL))
         try:
             seen = _run(replay, model, low, lambda i, y: POOL(answers[i]) if i < len(answers) else torch.zeros_like(y))
         except UnsupportedError:
@@ -183,7 +181,7 @@ class _Seeds(TorchFunctionMode):
 
 def seeds_itself(call: Call, model: Model, x: torch.Tensor) -> bool:
     """Whether the sampler makes random generators of its own, as a Brownian tree does."""
-    with kept(x.device), _Seeds() as seeds:
+    with preserved(x.device), _Seeds() as seeds:
         _run(call, model, _zeros(x, x.dtype), lambda i, y: torch.zeros_like(y))
     return seeds.seen
 
@@ -191,13 +189,34 @@ def seeds_itself(call: Call, model: Model, x: torch.Tensor) -> bool:
 def require_unstirred(call: Call, model: Model, x: torch.Tensor) -> None:
     """UnsupportedError for a run that draws fresh noise. From zero, with zero answers, a run without any stays at zero;
     to watch for draws instead would not do: some samplers draw noise that they then multiply by zero."""
-    with kept(x.device):
+    with preserved(x.device):
         dry = _run(call, model, _zeros(x, x.dtype), lambda i, y: torch.zeros_like(y))
     if any(bool(y.count_nonzero()) for y in dry.states):
         raise UnsupportedError(
-            f"{call.name} draws fresh noise in its steps, which cannot be told from the signal when an image is moved; "
+            f"{call.name} draws fresh noise in its steps, which cannot be separated from the signal in a transform; "
             "use a deterministic sampler (euler, heun, dpmpp_2m)"
         )
+
+
+def require_first_order(call: Call, walk: Walk, model: Model, x: torch.Tensor) -> None:
+    """UnsupportedError unless every step is Euler's, `x' = r x + (1 - r) answer` with r = sigma' / sigma, as it is in
+    these coordinates on both paths: only such a step is made second order by an extrapolated answer."""
+    refusal = UnsupportedError(
+        f"order=2 makes Euler steps second order, and {call.name} takes other steps (of an order of its own, or with "
+        "noise): use order=1 with it, or sample_euler"
+    )
+    if not walk.calls_once_a_step:
+        raise refusal
+    dtype = _precision(call, model, x)
+    start = torch.randn_like(_zeros(x, dtype)) * call.sigmas[0].to(dtype)
+    cells = torch.arange(start.numel(), dtype=dtype, device=x.device).reshape(start.shape)
+    call = call.with_noise(lambda _: lambda *args, **kwargs: torch.randn_like(start))
+    dry = _run(call, model, start.clone(), lambda _, y: torch.sin(cells + 0.3 * y))
+    for (before, after), (now, then) in zip(pairwise(dry.states), pairwise((*walk.calls, walk.end)), strict=True):
+        expected = then / now * before + (1.0 - then / now) * torch.sin(cells + 0.3 * before)
+        scale = float(torch.maximum(before.abs(), expected.abs()).max())
+        if not float((after - expected).abs().max()) <= TOLERANCE[dtype] * scale:
+            raise refusal
 
 
 def require_correctable(call: Call, walk: Walk, model: Model, x: torch.Tensor, kind: str) -> None:
@@ -209,7 +228,7 @@ def require_correctable(call: Call, walk: Walk, model: Model, x: torch.Tensor, k
         )
     dtype = _precision(call, model, x)
     start = _zeros(x, dtype)
-    call = call.drawing(lambda _: lambda *args, **kwargs: torch.zeros_like(start))
+    call = call.with_noise(lambda _: lambda *args, **kwargs: torch.zeros_like(start))
     began = state(x.device)
 
     def edited(i: int, y: torch.Tensor) -> torch.Tensor:
@@ -232,9 +251,9 @@ def _precision(call: Call, model: Model, x: torch.Tensor) -> torch.dtype:
     if x.device.type == "mps":
         return torch.float32
     start = _zeros(x, torch.float64)
-    call = call.drawing(lambda _: lambda *args, **kwargs: torch.zeros_like(start))
+    call = call.with_noise(lambda _: lambda *args, **kwargs: torch.zeros_like(start))
     try:
-        with kept(x.device):
+        with preserved(x.device):
             _run(call, model, start, lambda i, y: torch.zeros_like(y))
     except RuntimeError:  # torch's, of unlike dtypes; one of another cause comes again in float32
         return torch.float32

@@ -1,7 +1,7 @@
-"""Stochastic noise of a low-resolution run that is the noise of the high-resolution run, seen through the operator.
+"""Random numbers of a replay: torch's global generators, and noise that is the high-resolution run's, mapped by A.
 
-Samplers get noise in two ways: they draw it themselves, with `torch.randn_like(x)` or `torch.randn`, or they ask a
-`noise_sampler` that was given to them. Both are answered with high-resolution draws.
+Samplers get noise in two ways: they draw it themselves, with `torch.randn_like(x)` or `torch.randn`, from the global
+generators, or they ask a `noise_sampler`. Both are answered with high-resolution draws, mapped to the run's resolution.
 """
 
 from __future__ import annotations
@@ -13,12 +13,49 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+State = tuple[torch.Tensor, ...]
 NoiseSampler = Callable[..., torch.Tensor]
 View = Callable[[torch.Tensor], torch.Tensor]
 
 
+def state(device: torch.device) -> State:
+    """The CPU generator's state and, for another kind of device, that one's: Brownian trees seed from the CPU."""
+    here = torch.get_rng_state()
+    if device.type == "cpu":
+        return (here,)
+    module = getattr(torch, device.type)
+    there = module.get_rng_state() if device.type == "mps" else module.get_rng_state(device)
+    return here, there
+
+
+def restore(saved: State, device: torch.device) -> None:
+    """Set the generators to `saved`, which `state` returned on the same kind of device."""
+    torch.set_rng_state(saved[0])
+    if device.type == "cpu":
+        return
+    module = getattr(torch, device.type)
+    if device.type == "mps":
+        module.set_rng_state(saved[1])
+    else:
+        module.set_rng_state(saved[1], device)
+
+
+def equal(one: State, other: State) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@contextmanager
+def preserved(device: torch.device) -> Iterator[None]:
+    """After the block, whatever happens in it, the generators are as they were found."""
+    found = state(device)
+    try:
+        yield
+    finally:
+        restore(found, device)
+
+
 class SharedDraws(TorchFunctionMode):
-    """Draws of the low-resolution shape are made at high resolution, from the same generator, and seen through `view`.
+    """Draws of the low-resolution shape are made at high resolution, from the same generator, and mapped by `view`.
 
     With the generators in the state that the high-resolution run began with, the low-resolution run consumes them
     exactly as that run did: a Brownian tree is seeded alike, and each of its nodes is the view of the other's node.
@@ -62,12 +99,15 @@ class GivenNoise:
         return noise
 
     def low(self, view: View) -> NoiseSampler:
-        """The noise sampler of a low-resolution run: the remembered draws, then further ones, seen through `view`."""
-        remembered = iter(self._drawn)
+        """The noise sampler of a stage: the draws of the runs before it, then further ones, mapped by `view`."""
+        drawn = 0
 
         def draw(*args: Any, **kwargs: Any) -> torch.Tensor:
-            noise = next(remembered, None)
-            return view(self._sampler(*args, **kwargs) if noise is None else noise).clone()
+            nonlocal drawn
+            if drawn == len(self._drawn):
+                self.high(*args, **kwargs)
+            drawn += 1
+            return view(self._drawn[drawn - 1]).clone()
 
         return draw
 

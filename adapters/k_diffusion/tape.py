@@ -12,7 +12,7 @@ import torch
 
 from ...commutator import PATHS, Path, Plan, Tape, TapeError
 from .calling import Call
-from .generators import State
+from .randomness import State
 
 if TYPE_CHECKING:
     from .recording import Recording
@@ -36,25 +36,28 @@ HEADER = {
     "drew": list,
     "dtypes": list,
     "layouts": list,
-    "coarse": bool,
 }
 
 
 def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = None) -> Tape:
     """The recorded head as a tape, on the CPU.
 
-    Samplers with wider sigmas promote their latents on the way: all answers are kept in the widest dtype, which loses
-    nothing, and given back in their own.
+    Samplers with wider sigmas promote their latents on the way: all answers are stored in the widest dtype, which loses
+    nothing, and read back in their own. The random states stored are that of the beginning and those after answers for
+    which the model itself drew random numbers.
 
-    A coarse head ran on a schedule of its own: its answers are of no use to the final, and are left out. The random
-    states kept are that of the beginning and those after answers for which the model itself drew random numbers.
+    A plan with a schedule of its own leaves nothing that the final can use: a tape of the noise and the final's sigmas.
     """
-    coarse = plan is not None and plan.head_steps is not None
-    outputs = [] if coarse else [output.cpu() for output in recording.outputs]
+    assert recording.switch is not None
+    if plan is not None and plan.own_schedule:
+        recording = replace(
+            recording, states=[], outputs=[], drew=[], switch=replace(recording.switch, state=recording.noise)
+        )
+    outputs = [output.cpu() for output in recording.outputs]
     if outputs:
         widest = functools.reduce(torch.promote_types, (o.dtype for o in outputs))
-    assert recording.state is not None
-    states = [recording.began, *([] if coarse else [recording.moved[i] for i in recording.drew])]
+    assert recording.switch is not None
+    states = [recording.began, *(recording.after[i] for i in recording.drew)]
     header = {
         "kind": KIND,
         "path": path.name,
@@ -68,14 +71,13 @@ def tape_of(call: Call, recording: Recording, path: Path, plan: Plan | None = No
         "rng": [part.numel() for part in recording.began],
         "dtypes": [_dtype(output) for output in outputs],
         "layouts": [list(tensor.stride()) for tensor in (recording.noise, *outputs)],
-        "drew": [] if coarse else list(recording.drew),
-        "coarse": coarse,
+        "drew": list(recording.drew),
         "plan": None if plan is None else plan.to_dict(),
     }
     return Tape(
         tuple(output.to(widest) for output in outputs),
         recording.noise.cpu(),
-        recording.state.cpu(),
+        recording.switch.state.cpu(),
         tuple(call.sigmas.tolist()),
         header,
         torch.cat([part.cpu() for one in states for part in one]),
@@ -90,13 +92,15 @@ def check_header(tape: Tape) -> None:
             raise TapeError(f"the tape's header has no valid {key!r}; is it a k-diffusion tape?")
     if header["kind"] != KIND or header["path"] not in PATHS:
         raise TapeError(f"the tape is of kind {header['kind']!r} on the path {header['path']!r}, not of {KIND}")
+    if type(header.get("coarse", False)) is not bool:
+        raise TapeError("the tape's header has no valid 'coarse'")
     if header["sigmas"] not in DTYPES:
         raise TapeError(f"the tape's sigmas are of dtype {header['sigmas']!r:.40}, which is none of {sorted(DTYPES)}")
 
 
 def check_tape(tape: Tape, call: Call) -> None:
     """TapeError unless the tape is whole and of this sampler, these options and, where it must be, this schedule."""
-    header = tape.header
+    header, coarse = tape.header, is_coarse(tape)
     if header["sampler"] != call.name:
         raise TapeError(f"the tape was recorded with {header['sampler']!r}, not with {call.name}")
     if header["noise_sampler"] != (call.options.get("noise_sampler") is not None):
@@ -106,25 +110,30 @@ def check_tape(tape: Tape, call: Call) -> None:
         raise TapeError(f"the tape was recorded {given}")
     if header["options"] != options_hash(call):
         raise TapeError(f"the tape was recorded with other options of {call.name} or other extra_args")
-    if tape.recorded not in ((0,) if header["coarse"] else (header["switch"], header["switch"] + 1)):
+    if tape.recorded not in ((0,) if coarse else (header["switch"], header["switch"] + 1)):
         raise TapeError(f"the tape holds {tape.recorded} answers for a switch at call {header['switch']}")
     if len(header["dtypes"]) != tape.recorded or not all(str(d) in DTYPES for d in header["dtypes"]):
         raise TapeError("the tape's header has no valid 'dtypes'")
     shape = tuple(tape.noise.shape)
     if len(header["layouts"]) != 1 + tape.recorded or not all(_dense(shape, s) for s in header["layouts"]):
         raise TapeError("the tape's header has no valid 'layouts'")
-    if not header["coarse"] and _dtype(call.sigmas) != header["sigmas"]:
+    if not coarse and _dtype(call.sigmas) != header["sigmas"]:
         raise TapeError(f"the tape was recorded with {header['sigmas']} sigmas, not {_dtype(call.sigmas)}")
-    if not header["coarse"] and tuple(call.sigmas.tolist()) != tape.times:
+    if not coarse and tuple(call.sigmas.tolist()) != tape.times:
         raise TapeError("the tape was recorded on other sigmas")
-    if header["coarse"] and abs(float(call.sigmas[0]) - tape.times[0]) > 1e-3 * tape.times[0]:
+    if coarse and abs(float(call.sigmas[0]) - tape.times[0]) > 1e-3 * tape.times[0]:
         raise TapeError(f"the tape's latent begins at sigma {tape.times[0]}, the schedule at {float(call.sigmas[0])}")
     random_states(tape)
 
 
+def is_coarse(tape: Tape) -> bool:
+    """Whether the tape is one of version 0.1 whose head ran on a coarse schedule: it holds the noise and no answers."""
+    return bool(tape.header.get("coarse", False))
+
+
 def recorded_sigmas(tape: Tape) -> torch.Tensor:
-    """The schedule as it was given. ValueError for a coarse head."""
-    if tape.header["coarse"]:
+    """The final's schedule as it was given. ValueError for a coarse head of version 0.1."""
+    if is_coarse(tape):
         raise ValueError("the tape's head ran on a coarse schedule of its own: give the final's sigmas")
     return torch.tensor(tape.times, dtype=DTYPES[tape.header["sigmas"]], device=device_of(tape, "sigmas_device"))
 
