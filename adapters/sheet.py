@@ -152,5 +152,5 @@ class Final:
             raise AttributeError(name)
         return getattr(self.image, name)
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        return np.asarray(self.image, *args, **kwargs)
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.image, dtype=dtype, copy=copy is not False)

@@ -194,6 +194,8 @@ def run_stage(
             y = _switched(transport, path, recorded)
     else:
         transport, output, y = Stay(), recorded.reference, recorded.state
+    # Before anything is evaluated: a signal through pixels makes calls of its own.
+    previous = _history(stage.order, path, recorded, transport, image)
     if output is None:
         output = yield Evaluate(y, times[0])
     past = recorded.carried(path, transport, y) if until is not None else None
@@ -208,6 +210,7 @@ def run_stage(
         order=stage.order,
         per_step=per_step,
         image=image,
+        previous=previous,
     )
     outputs, states = left.outputs, left.states
     if reference:
@@ -301,15 +304,17 @@ def guided(
     order: int = 1,
     per_step: int = 1,
     image: Array | None = None,
+    previous: tuple[Array, float] | None = None,
 ) -> Generator[Request, Any, _Left]:
     """The steps from the transported state `y`, where the model answered `output`, to the end of `times`.
 
     `seen` scales the guidance where the transported head knows nothing: (height, width), from 0 to 1. `order` is that
-    of the steps (steps.py). `image`: the last denoised prediction of `recorded` as the transport shows it, if known.
+    of the steps (steps.py). `image`: the last denoised prediction of `recorded` as the transport shows it, if known;
+    `previous`: the (denoised, time) before the first step, for the second order.
     What is left holds the answers as the sampler got them, and the states they belong to.
     """
     yield Enter(transport)
-    step = Extrapolation(path, order, _history(order, path, recorded, transport))
+    step = Extrapolation(path, order, previous)
     correct = _corrections(guidance, path, recorded, transport, path.denoised(output, y, times[0]), seen, image)
     states: list[Array] = []
     outputs: list[Array] = []
@@ -326,13 +331,15 @@ def guided(
 
 
 def _history(
-    order: int, path: Path, recorded: Trajectory, transport: Transport | Stay | Motion
+    order: int, path: Path, recorded: Trajectory, transport: Transport | Stay, image: Array | None
 ) -> tuple[Array, float] | None:
-    """The last answer before the switch as the transport sees it: (denoised, time)."""
+    """The last answer before the switch as the transport shows it: (denoised, time)."""
     last = recorded.switch - 1
     if order == 1 or last < 0:
         return None
-    return transport.image(recorded.denoised(path, last)), transport.time_of(recorded.times[last])
+    if image is None or last != len(recorded.outputs) - 1:
+        image = transport.image(recorded.denoised(path, last))
+    return image, transport.time_of(recorded.times[last])
 
 
 Corrector = Callable[[float, Array, float, Array], Generator[Request, Any, tuple[Array, Array]]]

@@ -1,8 +1,8 @@
 """A pipeline's autoencoder between pictures and the latents its sampler sees: decoded, and encoded again.
 
 Decoding is the pipeline's own: a call that evaluates nothing and ends with given latents. What stands between those and
-what the autoencoder's decoder gets is an affine map for each channel (scaling and shift, or means and deviations). It is
-read off two such calls, with zeros and with ones, so that nothing of it is written down here for any pipeline.
+what the autoencoder's decoder gets is an affine map for each channel (scaling and shift, or means and deviations). It
+is read off two such calls, with zeros and with ones, so that nothing of it is written down here for any pipeline.
 """
 
 from __future__ import annotations

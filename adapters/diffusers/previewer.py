@@ -171,9 +171,18 @@ class Previewer:
                 yield sheet
 
     @overload
-    def finish(self, previews: Preview, **options: Any) -> Final: ...
+    def finish(
+        self, previews: Preview, *, batch_size: int = 1, progress: bool = False, output_type: str | None = None
+    ) -> Final: ...
     @overload
-    def finish(self, previews: Sequence[Preview], **options: Any) -> list[Final]: ...
+    def finish(
+        self,
+        previews: Sequence[Preview],
+        *,
+        batch_size: int = 1,
+        progress: bool = False,
+        output_type: str | None = None,
+    ) -> list[Final]: ...
     @_holding
     def finish(
         self,
@@ -210,9 +219,31 @@ class Previewer:
         return finals[0] if isinstance(previews, Preview) else finals
 
     @overload
-    def transform(self, previews: Preview, operator: LinearOperator, **options: Any) -> Final: ...
+    def transform(
+        self,
+        previews: Preview,
+        operator: LinearOperator,
+        *,
+        at: int | None = None,
+        guidance: Guidance | str | None = "default",
+        seed: int = 0,
+        batch_size: int = 1,
+        output_type: str | None = None,
+        progress: bool = False,
+    ) -> Final: ...
     @overload
-    def transform(self, previews: Sequence[Preview], operator: LinearOperator, **options: Any) -> list[Final]: ...
+    def transform(
+        self,
+        previews: Sequence[Preview],
+        operator: LinearOperator,
+        *,
+        at: int | None = None,
+        guidance: Guidance | str | None = "default",
+        seed: int = 0,
+        batch_size: int = 1,
+        output_type: str | None = None,
+        progress: bool = False,
+    ) -> list[Final]: ...
     @_holding
     def transform(
         self,
