@@ -41,8 +41,8 @@ REFERENCES = ("switch", "last")
 OPERATORS = ("strided", "mean", "spectral", "fitted", "pixels")
 SIGNAL = ("fitted", "pixels")  # those that carry the denoised prediction only; the noise goes through a spectral crop
 SELECTIONS = ("first", "random", "argmin", "argmax")
-PRESETS = ("matched", "paper", "naive", "direct")
-DEFAULT_PRESET = "matched"
+PRESETS = ("staged", "matched", "paper", "naive", "direct", "fewer", "live")
+DEFAULT_PRESET = "staged"
 MOST_STEPS = 10_000  # of a head or a stage: no sampler is run that long, and a plan from a file must not try
 MOST_STAGES = 16
 
@@ -334,15 +334,24 @@ class Plan:
         return plan_of(data)
 
 
-def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
-    """A named plan for a final of `steps` steps.
+def preset(name: str, steps: int, scale: Fraction | int = 2, *, order: int = 2, operator: str = "pixels") -> Plan:
+    """A named plan for a final of `steps` steps. Counts are those at N = 30, in proportion for another N.
 
-    - "paper": arXiv 2604.09227 at N = 30: switch at 10, argmin over the s^2 strided selections, five exact corrections
-      with alpha 0.04, the high-resolution schedule kept. For another N the counts keep their proportion.
-    - "matched": spectral crop, matched time, a short low-resolution stage whose first answers are corrected by the
-      defect measured at the switch. Any scale.
+    - "staged": four of the final's own steps, three coarse ones at high resolution, four at low resolution, whose first
+      answers are corrected by the defect against the last high-resolution one. Any scale.
+    - "matched": six own steps and one evaluation at the switch, a spectral crop, five low-resolution steps whose first
+      answers are corrected by the defect measured at the switch. Any scale.
+    - "paper": arXiv 2604.09227: switch at 10, argmin over the s^2 strided selections, five exact corrections with alpha
+      0.04, the high-resolution schedule kept.
     - "naive": strided downsampling at the paper's switch, nothing else.
     - "direct": no high-resolution evaluation at all: pooled noise on the matched schedule.
+    - "fewer": the whole image in 8 high-resolution steps. "live": the denoised prediction after 8 of the final's own.
+
+    Args:
+        scale: of the low resolution; "fewer" and "live" have none.
+        order: of the coarse steps of "staged" and "fewer": 2 for first-order samplers, 1 for those with an order of
+            their own.
+        operator: of "staged": "pixels" where the autoencoder is at hand, else "spectral".
 
     Raises:
         ValueError: for an unknown name or fewer than two steps.
@@ -354,6 +363,10 @@ def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
     def part(of_thirty: int) -> int:
         return max(1, round(steps * of_thirty / 30))
 
+    if name == "staged":
+        guidance = Guidance("defect", part(2), 1.0, "linear", "last")
+        coarse, low = Stage(Fraction(1), part(3), order=order), Stage(scale, part(4), operator, guidance=guidance)
+        return Plan(part(4), (coarse, low), "staged")
     if name == "paper":
         guidance = Guidance("exact", steps=part(5), weight=0.04)
         return Plan(part(10), (Stage(scale, None, "strided", "argmin", time="same", guidance=guidance),), "paper")
@@ -364,6 +377,10 @@ def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
         return Plan(part(10), (Stage(scale, None, "strided", time="same"),), "naive")
     if name == "direct":
         return Plan(0, (Stage(scale),), "direct")
+    if name == "fewer":
+        return Plan.fewer(max(2, part(8)), order)
+    if name == "live":
+        return Plan.live(part(8))
     raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
 
 

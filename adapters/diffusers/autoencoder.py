@@ -101,7 +101,8 @@ class Autoencoder:
                 vae.to(dtype)
         held = made.latent_dist.mode() if hasattr(made, "latent_dist") else made.latent
         latents = held.to(torch.float32)
-        scale, shift = (part[:, :, :1, :1].to(latents.device) for part in (self.scale, self.shift))
+        rows, columns = latents.shape[-2:]  # never more than those of the layout; a pattern of patches repeats
+        scale, shift = (part[:, :, :rows, :columns].to(latents.device) for part in (self.scale, self.shift))
         return ((latents - shift) / scale).to(pictures.device)
 
     @property

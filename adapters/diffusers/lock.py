@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from ..errors import BusyError
@@ -71,3 +71,17 @@ def owner(name: str) -> Callable[[], None]:
             )
 
     return check
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def holding(method: Method) -> Method:
+    """`method`, no other thread on its pipeline meanwhile."""
+
+    @wraps(method)
+    def alone(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with held(self.pipe):
+            return method(self, *args, **kwargs)
+
+    return cast(Method, alone)

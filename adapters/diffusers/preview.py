@@ -83,8 +83,7 @@ class Maker:
         began = time.perf_counter()
         binding = binding_of(self.pipe.scheduler)
         schedules = self._schedules(binding)
-        for i in self.plan.later:
-            self._signal(i)  # refused before anything is evaluated
+        self.check()
         count, per_call = len(indices), self.head_batch_size
         runs, caches = [], {}
         for at in range(0, count, per_call):
@@ -115,6 +114,11 @@ class Maker:
             for made in runs
             for b, index in enumerate(made.indices)
         ]
+
+    def check(self) -> None:
+        """UnsupportedError, before anything is evaluated, where an operator needs what the pipeline has not."""
+        for i in self.plan.later:
+            self._signal(i)
 
     def _size(self, scale: Fraction) -> tuple[int, int]:
         """(height, width) in pixels of a stage of this scale."""

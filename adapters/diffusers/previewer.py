@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import wraps
-from typing import Any, TypeVar, cast, overload
+from typing import Any, overload
 
 from ...commutator import DEFAULT_PRESET, Guidance, Plan, preset
 from ...operators import LinearOperator
@@ -16,24 +16,11 @@ from .families import Family, family_of
 from .fingerprint import fingerprint
 from .finish import check_tape, finish_batch
 from .layout import Layout, probed_layout, size_of
-from .lock import held
+from .lock import held, holding
 from .preview import Maker
-from .request import Request, check_size, checked
+from .request import Request, check_plan, check_size, checked
 from .schedulers import binding_of
 from .transform import Move, check_draws, transform_batch
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def _holding(method: Method) -> Method:
-    """`method`, no other thread on its pipeline meanwhile."""
-
-    @wraps(method)
-    def alone(self: Previewer, *args: Any, **kwargs: Any) -> Any:
-        with held(self.pipe):
-            return method(self, *args, **kwargs)
-
-    return cast(Method, alone)
 
 
 class Previewer:
@@ -85,7 +72,7 @@ class Previewer:
             prompt: a string, or one string per image; None with `prompt_embeds`.
             seeds: whole numbers, one image each (CPU generators); or
             generator: a torch.Generator, or one per image. Generators given are read, not advanced.
-            plan: a `Plan` or the name of a preset; scale: high over low resolution (presets only).
+            plan: a `Plan` or the name of a preset (`commutator.preset`); scale: high over low resolution, for presets.
             progress: show one bar for the sheet; the pipeline's own bars run inside as its settings say.
             call: every other argument of the plain pipeline call (height and width of the final, in pixels).
                 `callback_on_step_end` is called for the head's steps and the tail's, with the state at that resolution.
@@ -120,14 +107,16 @@ class Previewer:
     ) -> Iterator[Sheet]:
         """The same sheet again and again, each time longer by one batch."""
         wanted = plan.scale if isinstance(plan, Plan) else Fraction(2 if scale is None else scale)
+        if plan in ("fewer", "live"):  # at the final's own size
+            wanted = Fraction(1)
         if isinstance(plan, Plan) and scale not in (None, plan.scale):
             raise ValueError(f"the plan has scale {plan.scale}; give a plan of other stages instead of scale={scale}")
         request = checked(self.pipe, prompt, seeds, generator, wanted, call)
-        the_plan = plan if isinstance(plan, Plan) else preset(plan, request.steps, wanted)
-        _check_plan(the_plan, request, self.pipe)
+        the_plan = plan if isinstance(plan, Plan) else self._preset(plan, request, wanted)
+        check_plan(the_plan, request, self.pipe)
         yield from self._made(request, the_plan, progress)
 
-    @_holding
+    @holding
     def with_plan(self, previews: Sequence[Preview], plan: Plan | str, *, progress: bool = False) -> Sheet:
         """Previews of the same images by another plan. What their tapes hold is not evaluated again.
 
@@ -143,11 +132,67 @@ class Previewer:
             check_tape(preview, model, getattr(self.pipe, family.denoiser))
         request = Request.of_previews(self.pipe, previews)
         scale = previews[0].plan.scale if previews[0].plan.scale > 1 else 2
-        the_plan = plan if isinstance(plan, Plan) else preset(plan, request.steps, scale)
+        the_plan = plan if isinstance(plan, Plan) else self._preset(plan, request, Fraction(scale))
         check_size(family.size_unit(self.pipe), the_plan.scale, request.height, request.width, type(self.pipe).__name__)
-        _check_plan(the_plan, request, self.pipe)
+        check_plan(the_plan, request, self.pipe)
         *_, sheet = self._made(request, the_plan, progress, previews)
         return sheet
+
+    @holding
+    def refine(
+        self,
+        previews: Preview | Sequence[Preview],
+        plan: Plan | str | None = None,
+        *,
+        head: int | None = None,
+        progress: bool = False,
+    ) -> Preview | list[Preview]:
+        """Previews of the same images from longer heads: nearer to their finals, and nothing is evaluated twice.
+
+        The recorded head of each grows to the plan's and a preview is made from there. A finish continues the longest
+        head that was recorded, so what a refinement costs at high resolution is saved by the finish.
+
+        Args:
+            plan: a `Plan` or the name of a preset; the preview's own unless given.
+            head: D of that plan, in steps of the final.
+            progress: show a bar.
+
+        The costs of the returned previews count what was evaluated here. Raises as `finish` and `stream` do, and
+        ValueError for a plan whose head is on a schedule of its own, which is no beginning of the final.
+        """
+        items = [previews] if isinstance(previews, Preview) else list(previews)
+        made: list[Preview] = []
+        for preview in items:
+            wanted = preview.plan if plan is None else plan
+            if isinstance(wanted, Plan) and head is not None:
+                wanted = wanted.replaced(head=head, name=wanted.name)
+            elif head is not None:
+                raise ValueError(
+                    "head= goes with a Plan or with the preview's own: give preset(...).replaced(head=...)"
+                )
+            if isinstance(wanted, Plan) and not wanted.resumes:
+                raise ValueError(
+                    f"plan {wanted.name!r} records nothing that a final continues: give a plan with a head"
+                )
+            (refined,) = self.with_plan([preview], wanted, progress=progress)
+            longest = max((refined.tape, preview.tape), key=lambda tape: tape.recorded)
+            made.append(dataclasses.replace(refined, index=preview.index, tape=longest))
+        return made[0] if isinstance(previews, Preview) else made
+
+    def _preset(self, name: str, request: Request, scale: Fraction) -> Plan:
+        """A preset as this pipeline can run it: of its scheduler's order, through pixels where those can be encoded."""
+        order = 2 if binding_of(self.pipe.scheduler).first_order else 1
+        plan = preset(name, request.steps, scale, order=order)
+        if all(stage.operator != "pixels" for stage in plan.stages):
+            return plan
+        try:
+            check_size(
+                request.family.size_unit(self.pipe), scale, request.height, request.width, type(self.pipe).__name__
+            )
+            Maker(self.pipe, request, plan, "", self.head_batch_size, self._layouts).check()
+        except UnsupportedError:
+            return preset(name, request.steps, scale, order=order, operator="spectral")
+        return plan
 
     def _made(
         self, request: Request, plan: Plan, progress: bool, known: Sequence[Preview] | None = None
@@ -183,7 +228,7 @@ class Previewer:
         progress: bool = False,
         output_type: str | None = None,
     ) -> list[Final]: ...
-    @_holding
+    @holding
     def finish(
         self,
         previews: Preview | Sequence[Preview],
@@ -244,7 +289,7 @@ class Previewer:
         output_type: str | None = None,
         progress: bool = False,
     ) -> list[Final]: ...
-    @_holding
+    @holding
     def transform(
         self,
         previews: Preview | Sequence[Preview],
@@ -310,37 +355,6 @@ class Previewer:
         if key not in self._layouts:
             self._layouts[key] = probed_layout(self.pipe, preview.call, memo)
         return self._layouts[key]
-
-
-def _check_plan(plan: Plan, request: Request, pipe: Any) -> None:
-    """ValueError where plan and request do not fit."""
-    if plan.own_schedule and request.call.get("sigmas") is not None:
-        raise UnsupportedError("a plan without a head makes its own schedule at high resolution; leave out sigmas=")
-    binding, family = binding_of(pipe.scheduler), request.family
-    for stage in plan.stages:
-        check_size(family.size_unit(pipe), stage.scale, request.height, request.width, type(pipe).__name__)
-    if any(stage.order == 2 for stage in plan.stages) and not binding.first_order:
-        raise UnsupportedError(
-            f"order=2 is for first-order samplers without fresh noise (Euler, DDIM); {binding.name} has an order "
-            "of its own: use order=1"
-        )
-    if plan.early_switch is not None and binding.evaluation(1) != 1:
-        raise UnsupportedError(
-            f"early_switch watches samplers with one evaluation per step; {binding.name} has more: give a fixed head"
-        )
-    cached = cache_config(getattr(pipe, family.denoiser))
-    if plan.early_switch is not None and cached is not None:
-        raise UnsupportedError(
-            "early_switch watches answers, which a cache repeats: give a fixed head, or disable_cache()"
-        )
-    if cached is not None and (len(plan.later) > 1 or (plan.later and plan.scale == 1)):
-        raise UnsupportedError(
-            f"{type(cached).__name__} with a plan of several stages: a cache remembers one run, and each stage is "
-            "a run of its own; use a plan of one low-resolution stage, or disable_cache()"
-        )
-    last = request.steps - 1 if plan.stages else request.steps
-    if plan.head > last:
-        raise ValueError(f"the plan's head has {plan.head} steps, the run has {request.steps}: choose head <= {last}")
 
 
 def _bar(what: str, total: int, shown: bool) -> Any:

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from ...commutator import TapeError
+from ...commutator import Plan, TapeError
 from ..errors import UnsupportedError
 from ..sheet import Preview
+from .caches import cache_config
 from .families import Family, family_of
-from .schedulers import steps_of
+from .schedulers import binding_of, steps_of
 
 # Arguments of the plain call that the previewer sets itself, each with the way to say what is meant.
 OWN = {
@@ -275,3 +276,34 @@ def _plain_callback(callback: Any) -> None:
             f"{type(callback).__name__} changes the guidance at a step of its own, which a preview's shorter tail does "
             "not have; pass a plain function, or leave it out"
         )
+
+
+def check_plan(plan: Plan, request: Request, pipe: Any) -> None:
+    """ValueError where plan and request do not fit."""
+    if plan.own_schedule and request.call.get("sigmas") is not None:
+        raise UnsupportedError("a plan without a head makes its own schedule at high resolution; leave out sigmas=")
+    binding, family = binding_of(pipe.scheduler), request.family
+    for stage in plan.stages:
+        check_size(family.size_unit(pipe), stage.scale, request.height, request.width, type(pipe).__name__)
+    if any(stage.order == 2 for stage in plan.stages) and not binding.first_order:
+        raise UnsupportedError(
+            f"order=2 is for first-order samplers without fresh noise (Euler, DDIM); {binding.name} has an order "
+            "of its own: use order=1"
+        )
+    if plan.early_switch is not None and binding.evaluation(1) != 1:
+        raise UnsupportedError(
+            f"early_switch watches samplers with one evaluation per step; {binding.name} has more: give a fixed head"
+        )
+    cached = cache_config(getattr(pipe, family.denoiser))
+    if plan.early_switch is not None and cached is not None:
+        raise UnsupportedError(
+            "early_switch watches answers, which a cache repeats: give a fixed head, or disable_cache()"
+        )
+    if cached is not None and (len(plan.later) > 1 or (plan.later and plan.scale == 1)):
+        raise UnsupportedError(
+            f"{type(cached).__name__} with a plan of several stages: a cache remembers one run, and each stage is "
+            "a run of its own; use a plan of one low-resolution stage, or disable_cache()"
+        )
+    last = request.steps - 1 if plan.stages else request.steps
+    if plan.head > last:
+        raise ValueError(f"the plan's head has {plan.head} steps, the run has {request.steps}: choose head <= {last}")

@@ -128,3 +128,37 @@ def test_what_plans_ask_of_a_scheduler_is_refused_by_name(flux: Case) -> None:
             Previewer(flux.pipe).preview(PROMPT, seeds=[1], plan=plan.replaced(early_switch=0.1), **flux.call)
     finally:
         flux.pipe.scheduler = scheduler
+
+
+def test_a_head_grows_and_nothing_is_evaluated_twice(case: Case) -> None:
+    """The ladder: any number of refinements, then the final, bit for bit, for the price of what was left."""
+    previewer, rows = Previewer(case.pipe), None
+    (item,) = previewer.preview(PROMPT, seeds=[3], plan=PLANS["staged"], progress=False, **case.call)
+    rows = item.cost.full // STEPS
+    spent = item.tape.recorded
+    assert spent == 3
+    for head in (3, 4, 5):
+        refined = previewer.refine(item, head=head)
+        assert refined.tape.recorded == max(spent, head + 1)
+        assert refined.plan.head == head
+        # Of the one coarse step the head's own answer is the first; the answer at the switch to low resolution is new.
+        assert refined.cost.high == rows * (refined.tape.recorded - spent + 1)
+        item, spent = refined, refined.tape.recorded
+        (fresh,) = previewer.preview(PROMPT, seeds=[3], plan=refined.plan, progress=False, **case.call)
+        assert np.array_equal(np.asarray(refined.image), np.asarray(fresh.image))
+    back = previewer.refine([item], PLANS["live"])[0]
+    assert back.tape.recorded == spent  # a shorter head takes nothing away
+    final = previewer.finish(back, output_type="latent")
+    assert torch.equal(final.image, case.plain([3], output_type="latent")[0])
+    assert final.cost.high == rows * (STEPS - spent)
+
+
+def test_refinements_of_what_no_final_continues_are_refused(flux: Case) -> None:
+    previewer = Previewer(flux.pipe)
+    (item,) = previewer.preview(PROMPT, seeds=[3], plan=PLANS["fewer"], progress=False, **flux.call)
+    with pytest.raises(ValueError, match="give a plan with a head"):
+        previewer.refine(item)
+    with pytest.raises(ValueError, match="head= goes with a Plan"):
+        previewer.refine(item, "matched", head=3)
+    refined = previewer.refine(item, "matched")
+    assert refined.tape.recorded == preset("matched", STEPS).recorded_steps

@@ -64,7 +64,7 @@ def test_arguments(refused) -> None:
 def test_plans(refused) -> None:
     refused(ValueError, "unknown preset 'best'", plan="best")
     refused(ValueError, "choose head <= 5", plan=low(6))
-    refused(ValueError, "plan.replaced", plan=preset("matched", 6), scale=4)
+    refused(ValueError, "a plan of other stages", plan=preset("matched", 6), scale=4)
     refused(UnsupportedError, "makes its own schedule", plan=Plan(0, (Stage(1, 3),)), sigmas=[1.0, 0.7, 0.4])
     refused(ValueError, "integer scale", plan="paper", scale=Fraction(3, 2), height=96, width=96)
 
