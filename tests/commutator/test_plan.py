@@ -255,7 +255,7 @@ def test_presets_without_a_family_take_any_scale(name):
 
 def test_presets_refuse():
     assert DEFAULT_PRESET in PRESETS
-    with pytest.raises(ValueError, match="unknown preset 'mine'; there are matched, paper"):
+    with pytest.raises(ValueError, match="unknown preset 'mine'; there are staged, matched, paper"):
         preset("mine", 30)
     with pytest.raises(ValueError, match="at least 2 steps, got 1"):
         preset("paper", 1)
