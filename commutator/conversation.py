@@ -28,7 +28,7 @@ from ..operators import LinearOperator
 from ..operators.arrays import Array
 from .condition import sample_norm
 from .path import Path
-from .plan import Guidance, Stage
+from .plan import SIGNAL, Guidance, Stage
 from .steps import Extrapolation, Settling, require_switch
 from .transport import Motion, PerSample, Stay, Transport
 
@@ -179,8 +179,14 @@ def run_stage(
         per_step: evaluations per step of the sampler.
         signal: for operators "fitted" and "pixels", what carries the denoised prediction, (batch, ...) to (batch, ...).
 
+    Raises ValueError where the stage's operator needs a `signal` and there is none.
+
     Returns the trajectory at this resolution, the carried history included. For the last stage its state is the result.
     """
+    if (stage.operator in SIGNAL) is not (signal is not None):
+        raise ValueError(
+            f"operator {stage.operator!r} and a signal of its own go together: {SIGNAL} need one, no other"
+        )
     count = len(times) - 1 if until is None else until
     transport: Transport | Stay
     image: Array | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ...commutator import Path, Plan, Tape, VarianceExploding
+from ...commutator.plan import SIGNAL
 from ..errors import UnsupportedError
 from .calling import Call, Model, Sampler, checked_latent, checked_sigmas, require_recordable
 from .denoiser import CommutantDenoiser, Evaluations, reschedules
@@ -185,6 +186,7 @@ def checked_denoiser(
 ) -> CommutantDenoiser:
     """The denoiser for a preview, after every refusal that can be made without asking the model."""
     require_recordable(call)
+    _require_states(plan)
     if path.name not in ("variance-exploding", "rectified-flow"):
         raise UnsupportedError(f"path {path.name!r} is none of k-diffusion's: use VarianceExploding or RectifiedFlow")
 
@@ -212,3 +214,13 @@ def checked_denoiser(
         levels = denoiser.stage_sigmas
         require_first_order(call.on(levels), walk(levels), model, x)
     return denoiser
+
+
+def _require_states(plan: Plan) -> None:
+    """UnsupportedError for operators that carry denoised predictions: a sampler's own state cannot be split here."""
+    carried = sorted({stage.operator for stage in plan.stages if stage.operator in SIGNAL})
+    if carried:
+        raise UnsupportedError(
+            f"operator {carried[0]!r} splits the state into signal and noise, and here the state is the sampler's own; "
+            "use operator 'spectral': preset(name, steps, operator='spectral')"
+        )

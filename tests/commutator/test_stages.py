@@ -173,3 +173,32 @@ def test_a_crop_commutes_through_every_stage_where_the_field_does():
     result = euler.preview(plan, FLOW, field, noise, times)
     final = euler.finish(FLOW, field, noise, times)
     assert relative(result.latent, SpectralCrop.by(4)(final)) < 1e-9
+
+
+def test_a_signal_of_its_own_and_its_operator_go_together():
+    noise, times = normal(9, 1, 1, SIDE, SIDE), shifted(8)
+    recorded, _ = euler.record(low(3), FLOW, Wavy(), noise, times)
+    for operator, signal in (("pixels", None), ("spectral", lambda x: x)):
+        stage = Stage(2, 2, operator)
+        with pytest.raises(ValueError, match="go together"):
+            next(run_stage(stage, stage.candidates(1), FLOW, recorded, times[3:], signal=signal))
+
+
+@settings(max_examples=20)
+@given(path=paths, reference=st.sampled_from(["switch", "last"]), order=st.sampled_from([1, 2]), seed=seeds)
+def test_a_signal_that_is_the_crop_changes_nothing(path, reference, order, seed):
+    """The state is split, at whatever prediction, and put together again."""
+    times = [path.sigma(t) for t in shifted(9, top=0.97)]
+    guidance = Guidance("defect", 2, 1.0, "linear", reference)
+    crop = SpectralCrop.by(2)
+    _, _, noise = asked_of(low(1), path, times, seed)
+    for plan in (
+        Plan(3, (Stage(2, 4, "pixels", guidance=guidance, order=order),)),
+        Plan(2, (high(2, order=2), Stage(2, 3, "fitted", guidance=guidance, order=order))),
+    ):
+        signals = {"pixels": crop, "fitted": crop}
+        split = euler.preview(plan, path, Wavy(), noise, times, signals).latent
+        whole = euler.preview(plan.with_last(operator="spectral"), path, Wavy(), noise, times).latent
+        assert relative(split, whole) < 1e-9
+        twice = {name: lambda x: crop(x) * 1.1 for name in signals}
+        assert relative(euler.preview(plan, path, Wavy(), noise, times, twice).latent, split) > 1e-3
