@@ -32,7 +32,7 @@ from commutant.integrations.plan_file import PlanFile
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.sheet_folder import SheetFolder
 from commutant.integrations.sheet_record import ModelRecord, SheetRecord
-from commutant.integrations.webui import settings
+from commutant.integrations.webui import accordion
 from commutant.operators import (
     Affine,
     BlockMean,
@@ -346,9 +346,9 @@ ACCORDION = ("preview", "matched", "4/3", 5, 2)
 
 def written_infotext() -> dict[str, str]:
     """What the web UI's infotext says of a preview made with `ACCORDION`."""
-    return settings.Settings.read(*ACCORDION).infotext()
+    return accordion.Settings.read(*ACCORDION).infotext()
 
 
 def read_infotext(said: Mapping[str, str]) -> tuple[Any, ...]:
     """The accordion's values after the program has parsed an infotext."""
-    return tuple(settings.restored(field, said) for field in ("mode", "name", "scale", "switch", "corrections"))
+    return tuple(accordion.from_infotext(field, said) for field in ("mode", "name", "scale", "switch", "corrections"))

@@ -1,8 +1,8 @@
-"""The one call in which a preview or a finish happens: what stands in the sampler's place for one generation.
+"""The one call in which a preview or a finish happens: it replaces the call of the program's sampler.
 
 The program calls `p.sampler.func(denoiser, x, extra_args=..., **options)` and swallows errors of the hooks before it,
-but not of the call itself. So the stand-in never raises what the plain call would not: whatever cannot be done is said
-in a comment, the generators are set back, and the plain sampler runs.
+but not of the call itself. So the replacement never raises what the plain call would not: a comment says what cannot be
+done, the generators are set back, and the plain sampler runs.
 """
 
 from __future__ import annotations
@@ -17,38 +17,36 @@ import torch
 
 from ...adapters.errors import UnsupportedError
 from ...adapters.k_diffusion import finish, image_of, preview
-from ...commutator import Path, Plan, RectifiedFlow, Tape, TapeError, VarianceExploding
-from .hosting import Denoiser, NoiseOf, hosted, noise_levels, rng_state, set_rng_state
-from .identity import key_of
-from .refusals import is_flow
-from .settings import FIELDS, Settings
-from .store import TapeStore
+from ...commutator import Path, Plan, Tape, TapeError
+from .accordion import INFOTEXT, Settings
+from .sampler import ImageNoise, ProgramDenoiser, noise_levels, path_of, rng_state, set_rng_state, with_noise_sampler
+from .tapes import TapeStore, key_of
 
 LEVELS = ("sigmas", "sigma_min", "sigma_max", "n", "noise_sampler")
 
 
 @dataclass
 class Outcome:
-    """What became of the batches of one generation: whether the last was previewed or finished, and what was said."""
+    """The result of one generation: whether its last batch was previewed or finished, and the comments of all."""
 
     previewed: bool = False
     finished: bool = False
     reused: int = 0  # model answers that a finish took from the tape
-    said: list[str] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
 
 
 def wrap(p: Any, settings: Settings, store: TapeStore, outcome: Outcome) -> None:
-    """Put the stand-in in the place of `p.sampler.func` until it is called."""
+    """Replace `p.sampler.func` until it is called."""
     sampler, func = p.sampler, p.sampler.func
 
     @functools.wraps(func)  # the program reads the signature to see what the sampler takes
-    def stand_in(model: Any, x: torch.Tensor, *args: Any, **extra: Any) -> Any:
+    def replacement(model: Any, x: torch.Tensor, *args: Any, **extra: Any) -> Any:
         sampler.func = func
-        run = Run(p, func, model, x, args, extra)
+        run = SamplerCall(p, func, model, x, args, extra)
         return run.previewed(settings, store, outcome) if settings.mode == "preview" else run.finished(store, outcome)
 
-    stand_in.commutant = True  # type: ignore[attr-defined]
-    sampler.func = stand_in
+    replacement.commutant = True  # type: ignore[attr-defined]
+    sampler.func = replacement
 
 
 def is_wrapped(p: Any) -> bool:
@@ -57,7 +55,7 @@ def is_wrapped(p: Any) -> bool:
 
 
 @dataclass
-class Run:
+class SamplerCall:
     """One call of the program's sampler."""
 
     p: Any
@@ -68,22 +66,22 @@ class Run:
     extra: Mapping[str, Any]
 
     def plain(self) -> Any:
-        """What the program asked for."""
+        """The latent without a preview."""
         return self.func(self.model, self.x, *self.args, **self.extra)
 
     def previewed(self, settings: Settings, store: TapeStore, outcome: Outcome) -> Any:
         """A low-resolution latent, its tapes stored; the plain latent where that cannot be, with a comment."""
         p, found = self.p, rng_state(self.p.rng)
         outcome.previewed = False
-        for name in FIELDS:  # of an earlier batch
+        for name in INFOTEXT:  # of an earlier batch
             p.extra_generation_params.pop(name, None)
         try:
             result = self._preview(settings)
             for index in range(len(self.x)):
                 store.put(key_of(p, index), image_of(result.tape, index))
         except Exception as error:
-            self._start_again(found)
-            _say(p, outcome, f"{_told(error)}. Sampled without preview.")
+            self._reset(found)
+            _comment(p, outcome, f"{_reason(error)}. Sampled without preview.")
             return self.plain()
         outcome.previewed = True
         p.extra_generation_params.update(settings.infotext())
@@ -97,17 +95,17 @@ class Run:
         p, found = self.p, rng_state(self.p.rng)
         outcome.finished = False
         if len(self.x) != 1:
-            _say(p, outcome, "Preview: a finish goes one image at a time. Computed from the seed.")
+            _comment(p, outcome, "Preview: a finish goes one image at a time. Computed from the seed.")
             return self.plain()
         tape = store.get(key_of(p, 0))
         if tape is None:
-            _say(p, outcome, "Preview: the recorded beginning is no longer kept. Computed from the seed.")
+            _comment(p, outcome, "Preview: the recorded beginning is no longer kept. Computed from the seed.")
             return self.plain()
         try:
             latent = self._finish(tape)
         except TapeError as error:
-            self._start_again(found)
-            _say(p, outcome, f"Preview: the recorded beginning does not fit ({error}). Computed from the seed.")
+            self._reset(found)
+            _comment(p, outcome, f"Preview: the recorded beginning does not fit ({error}). Computed from the seed.")
             return self.plain()
         outcome.finished, outcome.reused = True, tape.recorded
         return latent
@@ -127,10 +125,10 @@ class Run:
             return self._preview_by(settings.plan(steps, tail=False), sigmas)
 
     def _preview_by(self, plan: Plan, sigmas: torch.Tensor) -> Any:
-        path = self._path()
+        path = path_of(self.p.sd_model)
         denoiser = self._denoiser()
-        denoiser.index = _Index(self.model, plan, path, sigmas, tuple(self.x.shape))
-        with denoiser.exact(self.x.device.type):
+        denoiser.index = _CallCount(self.model, plan, path, sigmas, tuple(self.x.shape))
+        with denoiser.full_precision(self.x.device.type):
             return preview(
                 self._sampler(),
                 denoiser,
@@ -145,7 +143,7 @@ class Run:
     def _finish(self, tape: Tape) -> Any:
         if tape.noise.shape != self.x.shape or not torch.equal(torch.as_tensor(tape.noise).to(self.x), self.x):
             raise TapeError("it began with other noise")
-        self.model.step = tape.recorded  # calls that the tape answers count: prompt editing goes by this number
+        self.model.step = tape.recorded  # recorded calls count too: prompt editing depends on this number
         return finish(
             self._sampler(),
             self._denoiser(),
@@ -155,30 +153,27 @@ class Run:
             **self._options(),
         )
 
-    def _path(self) -> Path:
-        return RectifiedFlow() if is_flow(self.p.sd_model) else VarianceExploding()
-
     def _sampler(self) -> Callable[..., Any]:
-        return hosted(self.func, given=self.extra.get("noise_sampler") is not None)
+        return with_noise_sampler(self.func, given=self.extra.get("noise_sampler") is not None)
 
-    def _noise(self) -> NoiseOf:
-        return NoiseOf(self.p.rng, self.extra.get("noise_sampler"))
+    def _noise(self) -> ImageNoise:
+        return ImageNoise(self.p.rng, self.extra.get("noise_sampler"))
 
-    def _denoiser(self) -> Denoiser:
+    def _denoiser(self) -> ProgramDenoiser:
         given, sampler = self.extra.get("extra_args") or {}, self.p.sampler
-        return Denoiser(self.model, lambda: getattr(sampler, "sampler_extra_args", None) or given)
+        return ProgramDenoiser(self.model, lambda: getattr(sampler, "sampler_extra_args", None) or given)
 
     def _options(self) -> dict[str, Any]:
         """All but the levels, the noise and the conditions, `callback` and `disable` included."""
         return {k: v for k, v in self.extra.items() if k not in (*LEVELS, "extra_args")}
 
-    def _start_again(self, found: list[Any]) -> None:
+    def _reset(self, found: list[Any]) -> None:
         set_rng_state(self.p.rng, found)
         self.model.step = 0
 
 
-class _Index:
-    """Which call of the high-resolution run a call of the low-resolution run stands for, by its noise level."""
+class _CallCount:
+    """The number of calls of the high-resolution run before a low-resolution call, by its noise level."""
 
     def __init__(self, model: Any, plan: Plan, path: Path, sigmas: torch.Tensor, shape: tuple[int, ...]) -> None:
         self._shape, self._path = shape, path
@@ -196,13 +191,13 @@ class _Index:
         return max(0, passed - 1) * self._calls
 
 
-def _told(error: Exception) -> str:
-    if isinstance(error, ValueError):  # refusals of the adapter and of the settings: the message says it all
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError):  # refusals of the adapter and of the settings
         return f"Preview: {error}"
     traceback.print_exc()
     return f"Preview failed, {type(error).__name__}: {error}"
 
 
-def _say(p: Any, outcome: Outcome, text: str) -> None:
-    outcome.said.append(text)
+def _comment(p: Any, outcome: Outcome, text: str) -> None:
+    outcome.comments.append(text)
     p.comment(text)

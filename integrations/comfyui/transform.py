@@ -1,4 +1,4 @@
-"""A ComfyUI sampler that moves the image while it forms."""
+"""A ComfyUI sampler that transforms the image while it forms."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from comfy.samplers import KSAMPLER
 from ...adapters.errors import UnsupportedError
 from ...adapters.k_diffusion import transform
 from ...operators import Affine, Flip, LinearOperator, Translate
-from .refusals import path_of
-from .samplers import Standing
+from .refusals import ReplayingSampler, path_of
 
 FLIPS = {"none": (1.0, 1.0), "horizontal": (-1.0, 1.0), "vertical": (1.0, -1.0)}
 
 
-def movement_operator(right: int, down: int, degrees: float, zoom: float, flip: str) -> LinearOperator:
-    """The operator in pixels: flip, then zoom, turn and translate, in one; exact where it is only one of the first
-    and last."""
-    turned, zoomed, moved = degrees % 360.0 != 0.0, zoom != 1.0, (right, down) != (0, 0)
-    if not turned and not zoomed and flip == "none":
+def pixel_operator(right: int, down: int, degrees: float, zoom: float, flip: str) -> LinearOperator:
+    """The operator in pixels: flip, then zoom, rotate and translate, in one; exact where it is only a flip or only a
+    translation. `degrees`: counter-clockwise."""
+    rotated, zoomed, translated = degrees % 360.0 != 0.0, zoom != 1.0, (right, down) != (0, 0)
+    if not rotated and not zoomed and flip == "none":
         return Translate(right, down)
-    if not turned and not zoomed and not moved:
+    if not rotated and not zoomed and not translated:
         return Flip(flip)
     across, upright = FLIPS[flip]
     cos, sin = zoom * math.cos(math.radians(degrees)), zoom * math.sin(math.radians(degrees))
@@ -33,22 +32,22 @@ def movement_operator(right: int, down: int, degrees: float, zoom: float, flip: 
     return Affine(matrix, fill="reflect")
 
 
-def moving(sampler: KSAMPLER, operator: LinearOperator, at: int | None, seed: int) -> KSAMPLER:
+def transforming(sampler: KSAMPLER, operator: LinearOperator, at: int | None, seed: int) -> KSAMPLER:
     """`sampler` with the image transformed by `operator` at step `at`; None: 2/5 of the steps.
 
-    Raises UnsupportedError, before the model is asked, for runs that do not begin with pure noise or that cannot be
-    transformed.
+    The sampler raises UnsupportedError, before the model is called, for runs that do not begin with pure noise or that
+    cannot be transformed. `seed`: of what comes into view.
     """
 
-    def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, **given: Any) -> torch.Tensor:
+    def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, **options: Any) -> torch.Tensor:
         _require_empty(model, x, extra_args)
         path = path_of(model.inner_model.model_patcher.get_model_object("model_sampling"))
         seeds = [_seed_of(image, seed) for image in x]
         return transform(
-            sampler.sampler_function, model, x, sigmas, operator, extra_args, at=at, seeds=seeds, path=path, **given
+            sampler.sampler_function, model, x, sigmas, operator, extra_args, at=at, seeds=seeds, path=path, **options
         )
 
-    return Standing(sample, sampler.extra_options, sampler.inpaint_options)
+    return ReplayingSampler(sample, sampler.extra_options, sampler.inpaint_options)
 
 
 def _require_empty(model: Any, x: torch.Tensor, extra_args: Any) -> None:
@@ -63,6 +62,6 @@ def _require_empty(model: Any, x: torch.Tensor, extra_args: Any) -> None:
 
 
 def _seed_of(image: torch.Tensor, seed: int) -> int:
-    """A seed from an image's own first noise, so that it moves the same way whatever else is in the batch."""
+    """A seed from an image's own first noise: the transform does not depend on what else is in the batch."""
     digest = hashlib.sha256(image.detach().cpu().float().numpy().tobytes() + seed.to_bytes(8, "big")).digest()
     return int.from_bytes(digest[:8], "big")
