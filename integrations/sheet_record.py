@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..adapters.sheet import Cost
-from ..commutator import Plan
+from ..commutator import Plan, Stage
 from .errors import Refusal
 
 FORMAT = "commutant-sheet"
@@ -150,8 +150,7 @@ class SheetRecord:
             found.append("model weights")
         arguments = sorted({*self.call, *other.call})
         found += [key.replace("_", " ") for key in arguments if self.call.get(key) != other.call.get(key)]
-        mine, theirs = self.plan.to_dict(), other.plan.to_dict()
-        found += [f"plan {key.replace('_', ' ')}" for key in mine if key != "name" and mine[key] != theirs[key]]
+        found += [f"plan {word}" for word in _plan_differences(self.plan, other.plan)]
         if self.head_batch != other.head_batch:
             found.append("head batch")
         return list(dict.fromkeys(found))
@@ -189,6 +188,19 @@ class SheetRecord:
             raise SheetError("sheet.json: a seed appears twice")
         head_batch = _count(data["head_batch"], "head_batch", most=MOST_PREVIEWS)
         return cls(_model(data["model"]), checked_call(data["call"]), plan, head_batch, previews)
+
+
+def _plan_differences(mine: Plan, theirs: Plan) -> list[str]:
+    """The fields that two plans differ in, in words; not their names."""
+    found = _different(mine, theirs, {"head", "early_switch"})
+    if len(mine.stages) != len(theirs.stages):
+        return [*found, "stages"]
+    names = {f.name for f in dataclasses.fields(Stage)}
+    return found + [word for a, b in zip(mine.stages, theirs.stages) for word in _different(a, b, names)]
+
+
+def _different(mine: Any, theirs: Any, names: set[str]) -> list[str]:
+    return [name.replace("_", " ") for name in sorted(names) if getattr(mine, name) != getattr(theirs, name)]
 
 
 def file_names(seed: int) -> dict[str, str]:

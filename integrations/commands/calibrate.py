@@ -93,8 +93,8 @@ def report(choice: Any, metric: str, pairs: int) -> list[str]:
     if len(choice.tied) > 1:
         names = ", ".join(t.method.name for t in choice.tied if t is not line)
         out.append(f"Not told apart from it by {pairs} pairs: {names}; it is the fastest of them with its finish.")
-    if choice.plan.tail == 0:
-        what = "plain runs of fewer high-resolution steps" if choice.plan.head_steps else "live previews of the run"
+    if choice.plan.scale == 1:
+        what = "live previews of the run" if choice.plan.head else "plain runs of fewer high-resolution steps"
         out.append(f"On this model {what} are the best previews: no low resolution is used.")
     if choice.baseline is not None:
         cached = choice.baseline

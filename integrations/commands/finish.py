@@ -35,7 +35,7 @@ def complete(folder: Any, previewer: Any, seeds: list[int], *, shown_path: str, 
     from ..wording import seconds
 
     def make(seed: int) -> str:
-        (final,) = previewer.resume([folder.load(seed)])
+        final = previewer.finish(folder.load(seed))
         path = folder.add_final(seed, final.image, final.cost)
         saved = final.cost.full - final.cost.high
         made = f"{final.cost.high} evaluations, {saved} from the tape, {seconds(final.cost.seconds)}"

@@ -152,14 +152,16 @@ def _plan(arguments: argparse.Namespace) -> Any:
     steps = arguments.steps
     if arguments.plan is not None:
         return _plan_of_file(arguments)
-    changes = {k: v for k, v in (("switch", arguments.switch), ("tail", arguments.tail)) if v is not None}
     try:
         plan = preset(arguments.preset or DEFAULT_PRESET, steps, arguments.scale or 2)
-        plan = plan.replaced(**changes) if changes else plan
+        if arguments.switch is not None:
+            plan = plan.replaced(head=arguments.switch)
+        if arguments.tail is not None:
+            plan = plan.with_last(steps=arguments.tail)
     except ValueError as error:
         raise Refusal(str(error)) from None
-    if plan.switch >= steps:
-        raise Refusal(f"--switch {plan.switch} leaves nothing to preview of {steps} steps")
+    if plan.head >= steps:
+        raise Refusal(f"--switch {plan.head} leaves nothing to preview of {steps} steps")
     return plan
 
 

@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Move the picked images; returns the exit code."""
-    from ...commutator.transform import move_step
+    from ...commutator.transform import transform_step
     from ..sheet_folder import SheetFolder
 
     folder = SheetFolder.open(arguments.sheet)
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     call = folder.record.call
     operator, how = _operator(arguments, (call["height"], call["width"]))
     steps = call["num_inference_steps"]
-    at = move_step(steps) if arguments.at is None else arguments.at
+    at = transform_step(steps) if arguments.at is None else arguments.at
     if at >= steps:
         raise Refusal(f"--at {at}: the step to move at must lie in 0-{steps - 1}")
     to_do = []
@@ -73,7 +73,7 @@ def _make(
     from ..wording import seconds
 
     def make(seed: int) -> str:
-        (moved,) = previewer.moved([folder.load(seed)], operator, at=at, seed=arguments.noise_seed)
+        moved = previewer.transform(folder.load(seed), operator, at=at, seed=arguments.noise_seed)
         path = folder.add_moved(seed, moved.image, how, at, arguments.noise_seed, moved.cost)
         made = f"{moved.cost.high} of {moved.cost.full} evaluations, {seconds(moved.cost.seconds)}"
         return "" if arguments.quiet else f"{path}  ({how}; {made})"

@@ -11,9 +11,11 @@ from commutant.commutator import Plan, preset
 from commutant.integrations.errors import Refusal
 from commutant.integrations.plan_file import PlanFile
 
+MATCHED = preset("matched", 30).replaced(early_switch=0.2)
+
 
 @pytest.mark.parametrize(
-    "plan", [preset("matched", 30), preset("paper", 30), Plan.fewer(6, order=2), Plan.shown(4), Plan(settle=0.2)]
+    "plan", [preset("matched", 30), preset("paper", 30), Plan.fewer(6, order=2), Plan.live(4), MATCHED]
 )
 def test_round_trip(tmp_path: Path, plan: Plan) -> None:
     PlanFile(plan, 30, {"psnr": 20.5}).save(tmp_path / "plan.json")
@@ -25,6 +27,11 @@ def _changed(**changes) -> str:
     return json.dumps({**data, **changes})
 
 
+def _stage(**changes) -> str:
+    data = preset("matched", 30).to_dict()
+    return _changed(plan={**data, "stages": [{**data["stages"][0], **changes}]})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -34,11 +41,12 @@ def _changed(**changes) -> str:
         (_changed(steps="30"), "'steps'"),
         (_changed(steps=True), "'steps'"),
         (_changed(plan=None), "lacks the fields"),
-        (_changed(plan={**preset("matched", 30).to_dict(), "tail": -1}), "tail"),
-        (_changed(plan={**preset("matched", 30).to_dict(), "order": 3}), "order"),
-        (_changed(plan={**preset("matched", 30).to_dict(), "settle": "x"}), "settle"),
-        (_changed(plan={**preset("matched", 30).to_dict(), "scale": "1"}), "scale"),
-        (_changed(plan={**Plan.shown(3).to_dict(), "scale": "2"}), "scale 1"),
+        (_stage(steps=-1), "steps"),
+        (_stage(order=3), "order"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "early_switch": "x"}), "early_switch"),
+        (_stage(scale="1/2"), "scale"),
+        (_stage(operator="strided", scale="4/3"), "integer scale"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "head": 10**12}), "head must lie in"),
         (" " * 200_000, "too large"),
     ],
 )

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from commutant.adapters.sheet import Cost
-from commutant.commutator import preset
+from commutant.commutator import Plan, preset
 from commutant.integrations.sheet_folder import SheetFolder, missing_seeds, png
 from commutant.integrations.sheet_record import ModelRecord, SheetError, SheetRecord, ranges
 from commutant.integrations.views import write_views
 
-from .fakes import CALL, MODEL, picture, preview, record
+from .fakes import CALL, MODEL, PLAN, picture, preview, record
 
 
 @pytest.fixture
@@ -257,8 +257,11 @@ MALFORMED = {
     "huge time": (_edited(lambda d: d["previews"][0]["cost"].update(seconds=10**400)), "time in seconds"),
     "huge size": (_edited(lambda d: d["call"].update(height=10**9)), "height must be at most 99999"),
     "huge steps": (_edited(lambda d: d["call"].update(num_inference_steps=10**9)), "at most 10000"),
-    "huge tail": (_edited(lambda d: d["plan"].update(tail=10**12)), "tail must be at most 10000"),
-    "huge switch": (_edited(lambda d: d["plan"].update(switch=10**12)), "switch must be at most 10000"),
+    "huge stage": (
+        _edited(lambda d: d["plan"]["stages"][0].update(steps=10**12)),
+        "steps of a stage must lie in 1..10000",
+    ),
+    "huge head": (_edited(lambda d: d["plan"].update(head=10**12)), "head must lie in 0..10000"),
     "many previews": (_edited(lambda d: d.update(previews=[1] * 10_001)), "at most 10000 previews"),
     "half a character": (lambda t: t.replace("a fox", "\\ud800"), "not readable as JSON"),
     "endless number": (lambda t: t.replace('"seconds": 0.7', '"seconds": 1e999', 1), "too large"),
@@ -270,8 +273,8 @@ MALFORMED = {
     "boolean cost": (_edited(lambda d: d["previews"][0]["cost"].update(high=True)), "high"),
     "no prompt": (_edited(lambda d: d["call"].pop("prompt")), "prompt"),
     "no size": (_edited(lambda d: d["call"].update(height="64")), "height"),
-    "odd plan": (_edited(lambda d: d["plan"].update(switch=-1)), "switch"),
-    "odd guidance": (_edited(lambda d: d["plan"].update(guidance={"kind": 3})), "guidance"),
+    "odd plan": (_edited(lambda d: d["plan"].update(head=-1)), "head"),
+    "odd guidance": (_edited(lambda d: d["plan"]["stages"][0].update(guidance={"kind": 3})), "guidance"),
     "odd model": (_edited(lambda d: d["model"].update(source="shell")), "source"),
     "no fingerprint": (_edited(lambda d: d["model"].update(fingerprint="")), "fingerprint"),
     "odd digest": (_edited(lambda d: d["previews"][0].update(tape_sha256="zz")), "tape_sha256"),
@@ -323,7 +326,9 @@ CHANGES = {
     "model": {"model": dataclasses.replace(MODEL, source="pretrained", name="a/b")},
     "dtype": {"model": dataclasses.replace(MODEL, dtype="bfloat16")},
     "model weights": {"model": dataclasses.replace(MODEL, fingerprint="other")},
-    "plan operator": {"plan": preset("paper", 6)},
+    "plan head": {"plan": PLAN.replaced(head=3)},
+    "plan operator": {"plan": PLAN.with_last(operator="mean")},
+    "plan stages": {"plan": Plan.live(3)},
     "head batch": {"head_batch": 4},
 }
 

@@ -70,7 +70,7 @@ def plans(steps: int) -> dict[str, Any]:
     last = Guidance("defect", 2, 1.0, "linear", "last")
     return {
         **presets(steps),
-        "shown": Plan.live(4),
+        "shown": Plan.live(4, name="shown"),
         "fewer": Plan.fewer(3),
         "fewer, order 2": Plan.fewer(4, order=2),
         "order 2": staged(2, order=2),
@@ -317,7 +317,7 @@ def write_sheet(pipe: Any, folder: Path) -> None:
         sheet.add(item)
     (final,) = finals(pipe, items[:1], output=None)
     sheet.add_final(SHEET["finished"], final.image, final.cost)
-    (moved,) = made.transform(items[:1], PIXEL_MOVES["translate"], at=2)
+    moved = made.transform(items[0], PIXEL_MOVES["translate"], at=2)
     sheet.add_moved(SHEET["finished"], moved.image, SHEET["moved"], 2, 0, moved.cost)
 
 
