@@ -112,9 +112,10 @@ def _class_of(library: str, name: str) -> Any:
 
     if library in _PARTS:
         # Indices of 2022 name the image processors by their names of then, which diffusers translates.
-        module, names = importlib.import_module(library), (name, name.replace("FeatureExtractor", "ImageProcessor"))
+        names: tuple[str, ...] = (name, name.replace("FeatureExtractor", "ImageProcessor"))
+        module: Any = importlib.import_module(library)
     elif library.isidentifier() and (Path(pipelines.__path__[0]) / library).is_dir():
-        module, names = getattr(pipelines, library, None), (name,)
+        names, module = (name,), getattr(pipelines, library, None)
     else:
         return None
     return next((found for n in names if (found := getattr(module, n, None)) is not None), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import zlib
@@ -9,7 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from commutant.adapters.diffusers.finishing import check_tape
+from commutant.adapters.diffusers.request import restored
+from commutant.commutator import TapeError
 from commutant.integrations import cli
 from commutant.integrations.commands import info, models
 from commutant.integrations.sheet_folder import SheetFolder
@@ -65,6 +70,7 @@ def _png(width: int, height: int) -> bytes:
 
     pixels = zlib.compress(bytes((width + 1) * height), 1)
     head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    pixels = zlib.compress(bytes((width + 1) * height), 1)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
@@ -121,6 +127,39 @@ def test_info_as_json_escapes_control_characters(tmp_path: Path, capsys: Capture
 def test_a_folder_that_looks_like_an_option_is_quoted() -> None:
     assert finish_command("-x", [3]) == "commutant finish ./-x --pick 3"
     assert finish_command("my sheet", [3]) == "commutant finish 'my sheet' --pick 3"
+
+
+@pytest.mark.parametrize("state", [torch.zeros(0), torch.zeros(16), torch.zeros(5056), torch.zeros(2, 3)])
+def test_a_generator_state_that_is_none(state: torch.Tensor) -> None:
+    with pytest.raises(TapeError, match="does not fit a cpu generator"):
+        restored(state.to(torch.uint8), "cpu")
+
+
+@pytest.mark.parametrize("device", [d for d in ("cuda", "xpu") if not getattr(torch, d).is_available()])
+def test_a_generator_of_a_device_that_is_not_here(device: str) -> None:
+    with pytest.raises(TapeError, match=f"does not fit a {device} generator"):
+        restored(torch.zeros(16, dtype=torch.uint8), device)
+
+
+HEADER = {
+    "model": "f1a9",
+    "prompt": "x",
+    "size": [64, 96],
+    "steps": 6,
+    "evaluations": 6,
+    "switch": 1,
+    "rng_device": "cpu",
+}
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": 0}, {"evaluations": 0}, {"switch": -1}, {"steps": 10**9}, {"size": [64.0, 96.0]}], ids=str
+)
+def test_numbers_of_a_tape_that_no_run_has(change: dict[str, object]) -> None:
+    made = preview(0)
+    made = dataclasses.replace(made, tape=dataclasses.replace(made.tape, header={**HEADER, **change}))
+    with pytest.raises(TapeError, match=r"numbers of steps|valid 'size'"):
+        check_tape(made, "f1a9", object())
 
 
 ALLOCATOR = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9"
