@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from commutant.adapters.diffusers.finishing import check_tape
-from commutant.adapters.diffusers.request import restored
+from commutant.adapters.diffusers.finish import check_tape
+from commutant.adapters.diffusers.request import restored_all
 from commutant.commutator import TapeError
 from commutant.integrations import cli
 from commutant.integrations.commands import info, models
@@ -132,13 +132,13 @@ def test_a_folder_that_looks_like_an_option_is_quoted() -> None:
 @pytest.mark.parametrize("state", [torch.zeros(0), torch.zeros(16), torch.zeros(5056), torch.zeros(2, 3)])
 def test_a_generator_state_that_is_none(state: torch.Tensor) -> None:
     with pytest.raises(TapeError, match="does not fit a cpu generator"):
-        restored(state.to(torch.uint8), "cpu")
+        restored_all([state.to(torch.uint8)], "cpu")
 
 
 @pytest.mark.parametrize("device", [d for d in ("cuda", "xpu") if not getattr(torch, d).is_available()])
 def test_a_generator_of_a_device_that_is_not_here(device: str) -> None:
     with pytest.raises(TapeError, match=f"does not fit a {device} generator"):
-        restored(torch.zeros(16, dtype=torch.uint8), device)
+        restored_all([torch.zeros(16, dtype=torch.uint8)], device)
 
 
 HEADER = {
