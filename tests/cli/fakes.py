@@ -10,7 +10,7 @@ from PIL import Image
 
 from commutant.adapters.sheet import Cost, Final, Preview
 from commutant.commutator import Plan, Tape, preset
-from commutant.integrations.sheet_record import ModelRecord, SheetRecord
+from commutant.integrations.sheets.record import ModelRecord, SheetRecord
 
 MODEL = ModelRecord("embedded", None, "float32", "cpu", "f1a9")
 CALL = {"prompt": "a fox and a balloon", "height": 64, "width": 96, "num_inference_steps": 6}

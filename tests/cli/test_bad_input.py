@@ -16,10 +16,10 @@ from commutant.adapters.diffusers.finish import check_tape
 from commutant.adapters.diffusers.request import restored_all
 from commutant.commutator import TapeError
 from commutant.integrations import cli
-from commutant.integrations.commands import info, models
-from commutant.integrations.sheet_folder import SheetFolder
-from commutant.integrations.views import write_views
-from commutant.integrations.wording import finish_command
+from commutant.integrations.cli import info, models
+from commutant.integrations.sheets.folder import SheetFolder
+from commutant.integrations.sheets.views import write_views
+from commutant.integrations.sheets.wording import finish_command
 
 from .fakes import CALL, preview, record
 

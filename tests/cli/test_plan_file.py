@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from commutant.commutator import Plan, preset
-from commutant.integrations.errors import Refusal
-from commutant.integrations.plan_file import PlanFile
+from commutant.errors import Refusal
+from commutant.integrations.sheets.plan_file import PlanFile
 
 MATCHED = preset("matched", 30).replaced(early_switch=0.2)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from commutant.commutator import Guidance, Plan, PointwiseField, RectifiedFlow, Stage, euler, preset
-from commutant.integrations.errors import Refusal
+from commutant.errors import Refusal
 from commutant.integrations.evaluation.comparison import Seconds
 from commutant.integrations.evaluation.ledger import Ledger, Outcome
 from commutant.integrations.evaluation.methods import TABLES, Method, candidates

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..commutator import Plan
-from ..commutator.tape import write_atomically
-from .errors import Refusal
+from ...commutator import Plan
+from ...commutator.atomic import write_atomically
+from ...errors import Refusal
+from .reading import read_limited
 
 FORMAT, VERSION = "commutant-plan", 1
 LARGEST = 100_000  # bytes; a plan has a few hundred
@@ -33,12 +34,9 @@ class PlanFile:
     def load(cls, path: Path) -> PlanFile:
         """Read one. Refusal names what is wrong with it."""
         try:
-            with path.open("rb") as file:
-                text = file.read(LARGEST + 1)
+            text = read_limited(path, LARGEST, "a plan", links=True)
         except OSError as error:
             raise Refusal(f"cannot read the plan {path}: {error.strerror}") from None
-        if len(text) > LARGEST:
-            raise Refusal(f"{path} is too large for a plan")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):

@@ -8,9 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
+from ...errors import Refusal
 from . import values
-from .comparing import add_arguments, pairs_of, previewer_and_call
+from .compare import add_arguments, pairs_of, previewer_and_call
 
 
 def add(commands: Any) -> None:
@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.methods import Method, candidates
     from ..evaluation.metrics import METRICS
     from ..evaluation.summary import affordable, choose
-    from ..plan_file import PlanFile
-    from ..wording import quoted
+    from ..sheets.plan_file import PlanFile
+    from ..sheets.wording import quoted
 
     if not 0 < arguments.budget <= 1:
         raise Refusal(f"--budget is a share of a full run, above 0 and at most 1, got {arguments.budget:g}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from ..adapters.sheet import Cost
-from ..commutator import Plan
-from .sheet_record import SheetRecord
+from ...adapters.sheet import Cost
+from ...commutator import Plan
+from .record import SheetRecord
 
 
 def evaluations(cost: Cost) -> str:
