@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..contact_sheet import INK, PAPER
+from ..sheets.contact_sheet import INK, PAPER
 
 GAP, CAPTION, FONT = 12, 28, 18  # pixels
 
