@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.methods import Method, candidates
     from ..evaluation.metrics import METRICS
     from ..evaluation.summary import affordable, choose
-    from ..sheets.plan_file import PlanFile
+    from ..plans import PlanFile
     from ..sheets.wording import quoted
 
     if not 0 < arguments.budget <= 1:

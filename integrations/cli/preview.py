@@ -147,26 +147,15 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
 
 
 def _plan(arguments: argparse.Namespace) -> Any:
-    from ...commutator import DEFAULT_PRESET, preset
+    from ..plans import asked_plan
 
-    steps = arguments.steps
     if arguments.plan is not None:
         return _plan_of_file(arguments)
-    try:
-        plan = preset(arguments.preset or DEFAULT_PRESET, steps, arguments.scale or 2)
-        if arguments.switch is not None:
-            plan = plan.replaced(head=arguments.switch)
-        if arguments.tail is not None:
-            plan = plan.with_last(steps=arguments.tail)
-    except ValueError as error:
-        raise Refusal(str(error)) from None
-    if plan.head >= steps:
-        raise Refusal(f"--switch {plan.head} leaves nothing to preview of {steps} steps")
-    return plan
+    return asked_plan(arguments.preset, arguments.steps, arguments.scale, switch=arguments.switch, tail=arguments.tail)
 
 
 def _plan_of_file(arguments: argparse.Namespace) -> Any:
-    from ..sheets.plan_file import PlanFile
+    from ..plans import PlanFile
 
     others = [name for name in ("preset", "scale", "switch", "tail") if getattr(arguments, name) is not None]
     if others:

@@ -28,9 +28,9 @@ from commutant.commutator import (
     preset,
 )
 from commutant.integrations import cli
+from commutant.integrations.plans import PlanFile
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.sheets.folder import SheetFolder
-from commutant.integrations.sheets.plan_file import PlanFile
 from commutant.integrations.sheets.record import ModelRecord, SheetRecord
 from commutant.integrations.webui import settings
 from commutant.operators import (
