@@ -11,7 +11,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ...commutator.plan import DEFAULT_PRESET, PRESETS
 from ...commutator.plan import preset as preset_plan
-from ..contact_sheet import INK, PAPER
+from ..sheets.contact_sheet import INK, PAPER
 from .preview import CELL, preview
 from .refusals import require_sampler
 from .transform import FLIPS, pixel_operator, transforming

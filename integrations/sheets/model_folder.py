@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import Refusal
+from ...errors import Refusal
 from .reading import read_limited
 
 _LARGEST = 16 * 2**20  # of a configuration, in bytes; they have some thousands
@@ -93,7 +93,7 @@ def _check_pipeline(name: Any, folder: Path) -> None:
 def _check_part(part: str, value: list[Any], folder: Path) -> None:
     library, name = value if len(value) == 2 else (None, None)
     if (library, name) == _OWN:
-        importlib.import_module(f"{__package__}.scenes.autoencoder")  # later releases take only what is imported
+        importlib.import_module("..scenes.autoencoder", __package__)  # later releases take only what is imported
         return
     kind = _class_of(library, name) if isinstance(library, str) and isinstance(name, str) else None
     bases = [getattr(importlib.import_module(m), base, None) for m, names in _PARTS.items() for base in names]

@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Finish the picked seeds; returns the exit code."""
-    from ..sheet_folder import SheetFolder
+    from ..sheets.folder import SheetFolder
 
     folder = SheetFolder.open(arguments.sheet)
     seeds = picked_seeds(arguments, folder)
@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def complete(folder: Any, previewer: Any, seeds: list[int], *, shown_path: str, quiet: bool = False) -> int:
     """Finish seeds one by one, each on disk as soon as it is ready; returns the exit code."""
-    from ..wording import seconds
+    from ..sheets.wording import seconds
 
     def make(seed: int) -> str:
-        (final,) = previewer.resume([folder.load(seed)])
+        final = previewer.finish(folder.load(seed))
         path = folder.add_final(seed, final.image, final.cost)
         saved = final.cost.full - final.cost.high
         made = f"{final.cost.high} evaluations, {saved} from the tape, {seconds(final.cost.seconds)}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .sheet_record import SheetRecord
+from .record import SheetRecord
 from .wording import plan_line, share, size_line
 
 PAPER, INK, FAINT, MARK, RULE = "#f5f2ec", "#1d1b18", "#837c71", "#c9371f", "#ddd6c9"

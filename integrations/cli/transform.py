@@ -1,4 +1,4 @@
-"""`commutant transform`: picked images moved, turned, zoomed, mirrored or warped while they form."""
+"""`commutant transform`: picked images translated, turned, zoomed, mirrored or warped while they form."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
-from ..reading import read_limited
+from ...errors import Refusal
+from ..sheets.reading import read_limited
 from . import values
 from .picking import add_picking, one_by_one, picked_seeds, previewer_of
 
@@ -21,10 +21,10 @@ def add(commands: Any) -> None:
     """Declare the command."""
     p = commands.add_parser(
         "transform",
-        help="move, turn, zoom, mirror or warp an image while it forms",
+        help="translate, turn, zoom, mirror or warp an image while it forms",
         description=(
-            "Make the image of a picked preview again, moved. Not a resampled picture: the recorded run is moved at a "
-            "step and continued at full resolution, so that what comes into view is the model's own."
+            "Make the image of a picked preview again, transformed. Not a resampled picture: the recorded run is "
+            "transformed at a step and continued at full resolution, so that what comes into view is the model's own."
         ),
     )
     add_picking(p)
@@ -38,27 +38,29 @@ def add(commands: Any) -> None:
     how.add_argument(
         "--warp", type=Path, metavar="FLOW.npy", help="(height, width, 2): where each pixel comes from, as (dx, dy)"
     )
-    p.add_argument("--at", type=values.count(0), metavar="D", help="the step to move at (default: 2/5 of the steps)")
+    p.add_argument(
+        "--at", type=values.count(0), metavar="D", help="the step to transform at (default: 2/5 of the steps)"
+    )
     p.add_argument("--noise-seed", type=values.count(0), default=0, metavar="S", help="of the noise for new content")
     p.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Move the picked images; returns the exit code."""
-    from ...commutator.transform import move_step
-    from ..sheet_folder import SheetFolder
+    """Transform the picked images; returns the exit code."""
+    from ...commutator.transform import transform_step
+    from ..sheets.folder import SheetFolder
 
     folder = SheetFolder.open(arguments.sheet)
     seeds = picked_seeds(arguments, folder)
     call = folder.record.call
     operator, how = _operator(arguments, (call["height"], call["width"]))
     steps = call["num_inference_steps"]
-    at = move_step(steps) if arguments.at is None else arguments.at
+    at = transform_step(steps) if arguments.at is None else arguments.at
     if at >= steps:
-        raise Refusal(f"--at {at}: the step to move at must lie in 0-{steps - 1}")
+        raise Refusal(f"--at {at}: the step to transform at must lie in 0-{steps - 1}")
     to_do = []
     for seed in seeds:
-        path = folder.moved(seed, how, at, arguments.noise_seed)
+        path = folder.transform(seed, how, at, arguments.noise_seed)
         if path is None:
             to_do.append(seed)
         elif not arguments.quiet:
@@ -70,12 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _make(
     folder: Any, previewer: Any, seeds: list[int], operator: Any, how: str, at: int, arguments: argparse.Namespace
 ) -> int:
-    from ..wording import seconds
+    from ..sheets.wording import seconds
 
     def make(seed: int) -> str:
-        (moved,) = previewer.moved([folder.load(seed)], operator, at=at, seed=arguments.noise_seed)
-        path = folder.add_moved(seed, moved.image, how, at, arguments.noise_seed, moved.cost)
-        made = f"{moved.cost.high} of {moved.cost.full} evaluations, {seconds(moved.cost.seconds)}"
+        final = previewer.transform(folder.load(seed), operator, at=at, seed=arguments.noise_seed)
+        path = folder.add_transform(seed, final.image, how, at, arguments.noise_seed, final.cost)
+        made = f"{final.cost.high} of {final.cost.full} evaluations, {seconds(final.cost.seconds)}"
         return "" if arguments.quiet else f"{path}  ({how}; {made})"
 
     return one_by_one(folder, seeds, make, what="", shown_path=arguments.sheet)

@@ -8,9 +8,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
+from ...errors import Refusal
 from . import values
-from .comparing import add_arguments, pairs_of, previewer_and_call
+from .compare import add_arguments, pairs_of, previewer_and_call
 
 
 def add(commands: Any) -> None:
@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation.methods import Method, candidates
     from ..evaluation.metrics import METRICS
     from ..evaluation.summary import affordable, choose
-    from ..plan_file import PlanFile
-    from ..wording import quoted
+    from ..plans import PlanFile
+    from ..sheets.wording import quoted
 
     if not 0 < arguments.budget <= 1:
         raise Refusal(f"--budget is a share of a full run, above 0 and at most 1, got {arguments.budget:g}")
@@ -93,8 +93,8 @@ def report(choice: Any, metric: str, pairs: int) -> list[str]:
     if len(choice.tied) > 1:
         names = ", ".join(t.method.name for t in choice.tied if t is not line)
         out.append(f"Not told apart from it by {pairs} pairs: {names}; it is the fastest of them with its finish.")
-    if choice.plan.tail == 0:
-        what = "plain runs of fewer high-resolution steps" if choice.plan.head_steps else "live previews of the run"
+    if choice.plan.scale == 1:
+        what = "live previews of the run" if choice.plan.head else "plain runs of fewer high-resolution steps"
         out.append(f"On this model {what} are the best previews: no low resolution is used.")
     if choice.baseline is not None:
         cached = choice.baseline

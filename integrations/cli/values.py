@@ -1,4 +1,4 @@
-"""Command-line values: text as people type it to values, or one line on what is wrong with it."""
+"""Command-line values: what people type, or one line on what is wrong with it; and what a terminal is shown."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ RESERVED = (
     "output_type",
     "return_dict",
 )
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: what may come from elsewhere sends it no control characters."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def seeds(text: str) -> list[int]:

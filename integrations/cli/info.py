@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any
 
-from ..errors import printable
 from . import values
+from .values import printable
 
 
 def add(commands: Any) -> None:
@@ -24,7 +24,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print it; returns the exit code, which is 0 for a damaged sheet too: telling is the job."""
-    from ..sheet_folder import SheetFolder
+    from ..sheets.folder import SheetFolder
 
     folder = SheetFolder.open(arguments.sheet)
     faults = folder.faults()
@@ -47,8 +47,8 @@ def _escaped(character: str) -> str:
 
 
 def _as_text(folder: Any, faults: dict[int, str]) -> str:
-    from ..sheet_record import ranges
-    from ..wording import evaluations, plan_line, seconds, share, size_line
+    from ..sheets.record import ranges
+    from ..sheets.wording import evaluations, plan_line, seconds, share, size_line
 
     record = folder.record
     call, cost = record.call, record.cost
@@ -63,9 +63,9 @@ def _as_text(folder: Any, faults: dict[int, str]) -> str:
         rows.append(("call", ", ".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in rest.items())))
     finished = [p.seed for p in record.previews if folder.finished(p.seed)]
     rows += [("previews", ranges(record.seeds) or "none yet"), ("finished", ranges(finished) or "none yet")]
-    moved = [f"{m.image} ({m.how})" for p in record.previews for m in p.moved]
-    if moved:
-        rows.append(("moved", ", ".join(moved)))
+    transforms = [f"{t.image} ({t.how})" for p in record.previews for t in p.transforms]
+    if transforms:
+        rows.append(("transform", ", ".join(transforms)))
     if record.previews:
         relative = share(cost)
         rows.append(("cost", f"{evaluations(cost)}{f', {relative}' if relative else ''}, {seconds(cost.seconds)}"))

@@ -14,22 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..adapters.sheet import Cost
-from ..commutator import Plan
-from .errors import Refusal
+from ...adapters.sheet import Cost
+from ...commutator import Plan, Stage
+from ...errors import SheetError
 
 FORMAT = "commutant-sheet"
-VERSION = 1
+VERSION = 2  # 1, of release 0.1, is read too: it calls transforms "moved"
 SOURCES = ("embedded", "pretrained")
 LARGEST_SEED = 2**63 - 1
 LONGEST_HOW = 200
 MOST_PREVIEWS = 10_000
 _LARGEST_SIDE, _MOST_STEPS, _MOST_COUNTED, _MOST_SECONDS = 99_999, 10_000, 2**53, 1e12
 _DEEPEST = 20  # of lists and objects in an argument
-
-
-class SheetError(Refusal):
-    """A sheet folder that cannot be used as asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,11 @@ class FinalRecord:
 
 
 @dataclass(frozen=True)
-class MovedRecord:
-    """A moved image of a seed, and what it cost.
+class TransformRecord:
+    """A transformed image of a seed, and what it cost.
 
     Attributes:
-        how: the movement as the command line says it, like "translate 32,0". at: the step it was moved at.
+        how: the transform as the command line says it, like "translate 32,0". at: the step it was made at.
         noise_seed: of the fresh noise for what came into view.
     """
 
@@ -93,7 +89,7 @@ class PreviewRecord:
     cost: Cost
     image_sha256: str | None = None
     final: FinalRecord | None = None
-    moved: tuple[MovedRecord, ...] = ()
+    transforms: tuple[TransformRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,8 +146,7 @@ class SheetRecord:
             found.append("model weights")
         arguments = sorted({*self.call, *other.call})
         found += [key.replace("_", " ") for key in arguments if self.call.get(key) != other.call.get(key)]
-        mine, theirs = self.plan.to_dict(), other.plan.to_dict()
-        found += [f"plan {key.replace('_', ' ')}" for key in mine if key != "name" and mine[key] != theirs[key]]
+        found += [f"plan {word}" for word in _plan_differences(self.plan, other.plan)]
         if self.head_batch != other.head_batch:
             found.append("head batch")
         return list(dict.fromkeys(found))
@@ -174,8 +169,10 @@ class SheetRecord:
             raise SheetError(f"sheet.json is not readable as JSON ({error})") from None
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise SheetError("sheet.json is no commutant sheet")
-        if data.get("version") != VERSION:
-            raise SheetError(f"sheet.json has version {data.get('version')!r}; this release reads version {VERSION}")
+        if data.get("version") not in (1, VERSION):
+            raise SheetError(
+                f"sheet.json has version {data.get('version')!r}; this release reads versions 1 and {VERSION}"
+            )
         _keys(data, {"format", "version", *(f.name for f in dataclasses.fields(cls))}, "sheet")
         try:
             plan = Plan.from_dict(data["plan"])
@@ -184,21 +181,34 @@ class SheetRecord:
         entries = _typed(data["previews"], list, "previews")
         if len(entries) > MOST_PREVIEWS:
             raise SheetError(f"sheet.json: a sheet holds at most {MOST_PREVIEWS} previews, got {len(entries)}")
-        previews = tuple(_preview(p) for p in entries)
+        previews = tuple(_preview(_of_first_version(p) if data["version"] == 1 else p) for p in entries)
         if len({p.seed for p in previews}) != len(previews):
             raise SheetError("sheet.json: a seed appears twice")
         head_batch = _count(data["head_batch"], "head_batch", most=MOST_PREVIEWS)
         return cls(_model(data["model"]), checked_call(data["call"]), plan, head_batch, previews)
 
 
+def _plan_differences(mine: Plan, theirs: Plan) -> list[str]:
+    """The fields that two plans differ in, in words; not their names."""
+    found = _different(mine, theirs, {"head", "early_switch"})
+    if len(mine.stages) != len(theirs.stages):
+        return [*found, "stages"]
+    names = {f.name for f in dataclasses.fields(Stage)}
+    return found + [word for a, b in zip(mine.stages, theirs.stages) for word in _different(a, b, names)]
+
+
+def _different(mine: Any, theirs: Any, names: set[str]) -> list[str]:
+    return [name.replace("_", " ") for name in sorted(names) if getattr(mine, name) != getattr(theirs, name)]
+
+
 def file_names(seed: int) -> dict[str, str]:
-    """The files of a seed; with `moved_name`, no others are ever read or written."""
+    """The files of a seed; with `transform_name`, no others are ever written."""
     return {"image": f"preview-{seed}.png", "tape": f"tape-{seed}.safetensors", "final": f"final-{seed}.png"}
 
 
-def moved_name(seed: int, number: int) -> str:
-    """The file of the `number`-th moved image of a seed, counted from 1."""
-    return f"moved-{seed}-{number}.png"
+def transform_name(seed: int, number: int) -> str:
+    """The file of the `number`-th transformed image of a seed, counted from 1."""
+    return f"transform-{seed}-{number}.png"
 
 
 def ranges(seeds: tuple[int, ...] | list[int]) -> str:
@@ -309,8 +319,16 @@ def _sha256(value: Any, where: str) -> str:
     return str(text)
 
 
+def _of_first_version(data: Any) -> Any:
+    """An entry of a sheet of version 1, in today's form; one that is none is left to the checks."""
+    if not isinstance(data, dict):
+        return data
+    rest = {key: value for key, value in data.items() if key != "moved"}
+    return {"image_sha256": None, **rest, "transforms": data.get("moved", [])}
+
+
 def _preview(data: Any) -> PreviewRecord:
-    data = _fields({"moved": [], "image_sha256": None, **_typed(data, dict, "preview")}, PreviewRecord, "preview")
+    data = _fields(data, PreviewRecord, "preview")
     seed = _count(data["seed"], "preview seed", least=0, most=LARGEST_SEED)
     where, names = f"preview {seed}", file_names(seed)
     for key in ("image", "tape"):
@@ -322,19 +340,21 @@ def _preview(data: Any) -> PreviewRecord:
         final = FinalRecord(final["image"], _sha256(final["sha256"], f"final {seed}"), _cost(final["cost"], where))
     digest = _sha256(data["tape_sha256"], f"{where} tape_sha256")
     seen = None if data["image_sha256"] is None else _sha256(data["image_sha256"], f"{where} image_sha256")
-    moved = tuple(_moved(m, seed, k) for k, m in enumerate(_typed(data["moved"], list, f"{where} moved"), start=1))
-    return PreviewRecord(seed, data["image"], data["tape"], digest, _cost(data["cost"], where), seen, final, moved)
+    listed = _typed(data["transforms"], list, f"{where} transforms")
+    transforms = tuple(_transform(t, seed, number) for number, t in enumerate(listed, start=1))
+    return PreviewRecord(seed, data["image"], data["tape"], digest, _cost(data["cost"], where), seen, final, transforms)
 
 
-def _moved(data: Any, seed: int, number: int) -> MovedRecord:
-    where = f"moved image {number} of seed {seed}"
-    data = _fields(data, MovedRecord, where)
-    _name(data["image"], moved_name(seed, number), where)
+def _transform(data: Any, seed: int, number: int) -> TransformRecord:
+    where = f"transform {number} of seed {seed}"
+    data = _fields(data, TransformRecord, where)
+    if data["image"] != f"moved-{seed}-{number}.png":  # its name in release 0.1
+        _name(data["image"], transform_name(seed, number), where)
     how = _typed(data["how"], str, f"{where} how")
     if not how.isprintable() or len(how) > LONGEST_HOW:
         raise SheetError(f"sheet.json: how of {where} must be one short line")
     at, noise_seed = (_count(data[key], f"{where} {key}", least=0) for key in ("at", "noise_seed"))
-    return MovedRecord(
+    return TransformRecord(
         data["image"], _sha256(data["sha256"], where), how, at, noise_seed, _cost(data["cost"], f"{where} cost")
     )
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
+from ...errors import Refusal
 from . import values
 
 
@@ -85,8 +85,8 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the previews; returns the exit code."""
     plan = _plan(arguments)  # refused before anything slow starts
-    from ..sheet_folder import SheetFolder
-    from ..sheet_record import SheetRecord, checked_call
+    from ..sheets.folder import SheetFolder
+    from ..sheets.record import SheetRecord, checked_call
     from .models import Choice, call_of, defaults_of, load
 
     model = Choice(arguments.model, arguments.dtype, arguments.device).record()
@@ -113,8 +113,8 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
     Each preview is on disk as soon as it is ready, and the folder is not touched before the first is. Ctrl-C ends the
     run early and leaves a usable sheet of what was ready.
     """
-    from ..sheet_folder import SheetFolder
-    from ..views import redrawn
+    from ..sheets.folder import SheetFolder
+    from ..sheets.views import redrawn
     from .models import shows_bars
 
     folder = SheetFolder.check(out, record, overwrite)
@@ -147,24 +147,15 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
 
 
 def _plan(arguments: argparse.Namespace) -> Any:
-    from ...commutator import DEFAULT_PRESET, preset
+    from ..plans import asked_plan
 
-    steps = arguments.steps
     if arguments.plan is not None:
         return _plan_of_file(arguments)
-    changes = {k: v for k, v in (("switch", arguments.switch), ("tail", arguments.tail)) if v is not None}
-    try:
-        plan = preset(arguments.preset or DEFAULT_PRESET, steps, arguments.scale or 2)
-        plan = plan.replaced(**changes) if changes else plan
-    except ValueError as error:
-        raise Refusal(str(error)) from None
-    if plan.switch >= steps:
-        raise Refusal(f"--switch {plan.switch} leaves nothing to preview of {steps} steps")
-    return plan
+    return asked_plan(arguments.preset, arguments.steps, arguments.scale, switch=arguments.switch, tail=arguments.tail)
 
 
 def _plan_of_file(arguments: argparse.Namespace) -> Any:
-    from ..plan_file import PlanFile
+    from ..plans import PlanFile
 
     others = [name for name in ("preset", "scale", "switch", "tail") if getattr(arguments, name) is not None]
     if others:
@@ -192,13 +183,10 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _previewer(pipe: Any, arguments: argparse.Namespace) -> Any:
-    from ...adapters.diffusers import Previewer, UnsupportedError
+    from ...adapters.diffusers import Previewer
     from ...adapters.diffusers.families import family_of
 
-    try:
-        previewer = Previewer(pipe, batch_size=arguments.batch, head_batch_size=arguments.head_batch)
-    except UnsupportedError as error:
-        raise Refusal(str(error)) from error
+    previewer = Previewer(pipe, batch_size=arguments.batch, head_batch_size=arguments.head_batch)
     if family_of(pipe).video:
         raise Refusal(
             f"{type(pipe).__name__} makes videos, and a sheet holds images; use Previewer in Python (docs/diffusers.md)"
@@ -221,8 +209,8 @@ def _note_unknown_words(prompt: str) -> None:
 
 def _summary(folder: Any, made: list[Any], shown_path: str) -> str:
     from ...adapters.sheet import Cost
-    from ..sheet_folder import CONTACT_SHEET, PAGE
-    from ..wording import evaluations, finish_command, seconds, share
+    from ..sheets.folder import CONTACT_SHEET, PAGE
+    from ..sheets.wording import evaluations, finish_command, seconds, share
 
     cost = sum((p.cost for p in made), Cost(0, 0, 0))
     count = f"{len(made)} preview{'s' if len(made) != 1 else ''}"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
+from ...errors import Refusal
 from . import values
 
 
@@ -26,7 +26,7 @@ def add_picking(p: argparse.ArgumentParser) -> None:
 
 def picked_seeds(arguments: argparse.Namespace, folder: Any) -> list[int]:
     """The seeds asked for, each once; Refusal where the sheet does not hold one."""
-    from ..sheet_folder import missing_seeds
+    from ..sheets.folder import missing_seeds
 
     seeds = list(folder.seeds) if arguments.all else list(dict.fromkeys(s for part in arguments.pick for s in part))
     if missing := missing_seeds(folder, seeds):
@@ -39,6 +39,7 @@ def previewer_of(folder: Any, arguments: argparse.Namespace, seeds: list[int]) -
 
     Every tape is checked before the model is loaded. Refusal for a damaged tape or another model.
     """
+    from ...adapters.diffusers import Previewer
     from .models import Choice, load
 
     for seed in seeds:
@@ -52,7 +53,7 @@ def previewer_of(folder: Any, arguments: argparse.Namespace, seeds: list[int]) -
     device = arguments.device or made_with.device
     model = Choice(name, arguments.dtype or made_with.dtype, device).record()
     _same_kind(made_with, model)
-    previewer = _previewer(load(model, quiet=arguments.quiet, local=not given))
+    previewer = Previewer(load(model, quiet=arguments.quiet, local=not given), batch_size=1)
     if previewer.fingerprint != made_with.fingerprint:
         raise Refusal(f"{model.title} is not the model of this sheet: its weights or configuration differ")
     return previewer
@@ -63,7 +64,7 @@ def one_by_one(folder: Any, seeds: list[int], make: Callable[[int], str], *, wha
 
     `make(seed)` keeps the result and returns the line to print, or "". `what` names the results after a Ctrl-C.
     """
-    from ..views import redrawn
+    from ..sheets.views import redrawn
 
     done = 0
     with redrawn(lambda: folder, shown_path):
@@ -77,15 +78,6 @@ def one_by_one(folder: Any, seeds: list[int], make: Callable[[int], str], *, wha
             print(f"commutant: stopped after {done} of {len(seeds)}{what}; they are in {shown_path}", file=sys.stderr)
             return 130
     return 0
-
-
-def _previewer(pipe: Any) -> Any:
-    from ...adapters.diffusers import Previewer, UnsupportedError
-
-    try:
-        return Previewer(pipe, batch_size=1, head_batch_size=1)
-    except UnsupportedError as error:
-        raise Refusal(str(error)) from error
 
 
 def _recorded_name(made_with: Any, sheet: Path) -> str | None:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..commutator.tape import write_atomically
+from ...commutator.atomic import write_atomically
 from .contact_sheet import contact_sheet
+from .folder import CONTACT_SHEET, PAGE, SheetFolder, png
 from .page import page
-from .sheet_folder import CONTACT_SHEET, PAGE, SheetFolder, png
 
 
 def write_views(folder: SheetFolder, shown_path: str) -> None:
@@ -19,9 +19,9 @@ def write_views(folder: SheetFolder, shown_path: str) -> None:
         entries = folder.record.previews
         previews = _Whole(folder, {p.seed: (p.image, p.image_sha256) for p in entries})
         finals = _Whole(folder, {p.seed: (p.final.image, p.final.sha256) for p in entries if p.final is not None})
-        moved = _Whole(folder, {m.image: (m.image, m.sha256) for p in entries for m in p.moved})
+        transforms = _Whole(folder, {t.image: (t.image, t.sha256) for p in entries for t in p.transforms})
         write_atomically(folder.path / CONTACT_SHEET, png(contact_sheet(folder.record, previews, finals)))
-        text = page(folder.record, _Files(previews), _Files(finals), shown_path, _Files(moved))
+        text = page(folder.record, _Files(previews), _Files(finals), shown_path, _Files(transforms))
         write_atomically(folder.path / PAGE, text.encode())
 
 

@@ -1,23 +1,57 @@
-"""A plan in a file of its own: what `calibrate` writes and `preview --plan` reads. JSON, checked field by field."""
+"""Plans as people give them: a preset with a few numbers, or a file that `calibrate` wrote."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from ..commutator import Plan
-from ..commutator.tape import write_atomically
-from .errors import Refusal
+from ..commutator import DEFAULT_PRESET, Plan, preset
+from ..commutator.atomic import write_atomically
+from ..errors import Refusal
+from .sheets.reading import read_limited
 
 FORMAT, VERSION = "commutant-plan", 1
 LARGEST = 100_000  # bytes; a plan has a few hundred
 
 
+def asked_plan(
+    name: str | None,
+    steps: int,
+    scale: Fraction | int | None = None,
+    *,
+    switch: int | None = None,
+    tail: int | None = None,
+) -> Plan:
+    """A preset for finals of `steps` steps, with what was asked otherwise; None is as the preset says.
+
+    Args:
+        scale: high over low resolution. switch: high-resolution steps before it changes.
+        tail: low-resolution steps after that.
+
+    Raises:
+        Refusal: no such preset, a value out of its range, or a switch that leaves no step after it.
+    """
+    try:
+        plan = preset(DEFAULT_PRESET if name is None else name, steps, 2 if scale is None else scale)
+        plan = plan if switch is None else plan.replaced(head=switch)
+        plan = plan if tail is None else plan.with_last(steps=tail)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    if plan.head >= steps:
+        raise Refusal(f"switch {plan.head} leaves nothing to preview of {steps} steps")
+    return plan
+
+
 @dataclass(frozen=True)
 class PlanFile:
-    """A plan for finals of `steps` steps, and what was measured when it was chosen (for people to read)."""
+    """A plan in a file of its own, JSON, checked field by field.
+
+    Attributes:
+        steps: of the finals that it is for. measured: when it was chosen, for people to read.
+    """
 
     plan: Plan
     steps: int
@@ -33,12 +67,9 @@ class PlanFile:
     def load(cls, path: Path) -> PlanFile:
         """Read one. Refusal names what is wrong with it."""
         try:
-            with path.open("rb") as file:
-                text = file.read(LARGEST + 1)
+            text = read_limited(path, LARGEST, "a plan", links=True)
         except OSError as error:
             raise Refusal(f"cannot read the plan {path}: {error.strerror}") from None
-        if len(text) > LARGEST:
-            raise Refusal(f"{path} is too large for a plan")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError):

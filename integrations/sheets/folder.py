@@ -18,27 +18,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..adapters.sheet import Cost, Preview
-from ..commutator import Tape, TapeError
-from ..commutator.tape import TEMPORARY, sync_folder, write_atomically
-from .errors import Refusal
+from ...adapters.sheet import Cost, Preview
+from ...commutator import Tape
+from ...commutator.atomic import TEMPORARY, sync_folder, write_atomically
+from ...errors import Refusal, SheetError, TapeError
 from .reading import opened, read_limited
-from .sheet_record import (
+from .record import (
     FinalRecord,
-    MovedRecord,
     PreviewRecord,
-    SheetError,
     SheetRecord,
+    TransformRecord,
     file_names,
-    moved_name,
     ranges,
+    transform_name,
 )
 
 SHEET_FILE = "sheet.json"
 CONTACT_SHEET = "contact_sheet.png"
 PAGE = "index.html"
 _OWN = re.compile(
-    r"(preview-\d+\.png|tape-\d+\.safetensors|final-\d+\.png|moved-\d+-\d+\.png"
+    r"(preview-\d+\.png|tape-\d+\.safetensors|final-\d+\.png|(transform|moved)-\d+-\d+\.png"
     r"|contact_sheet\.png|index\.html|sheet\.json)"
 )
 _LARGEST = 64 * 2**20  # of sheet.json, in bytes; a thousand previews take one megabyte
@@ -137,7 +136,7 @@ class SheetFolder:
                 again = f"run the same finish with --pick {entry.seed} to make it again"
                 faults.append(self._fault_of(entry.final.image, entry.final.sha256, again))
             again = "run the same transform to make it again"
-            faults += [self._fault_of(m.image, m.sha256, again) for m in entry.moved]
+            faults += [self._fault_of(t.image, t.sha256, again) for t in entry.transforms]
             if any(faults):
                 found[entry.seed] = "; ".join(fault for fault in faults if fault is not None)
         return found
@@ -165,7 +164,7 @@ class SheetFolder:
             write_atomically(self.path / names["image"], image)
             seen = hashlib.sha256(image).hexdigest()
             entry = PreviewRecord(seed, names["image"], names["tape"], tape, preview.cost, seen)
-            # A preview made again, because its tape was lost, leaves the finished and moved images of its seed valid.
+            # A preview made again, because its tape was lost, leaves the final and the transforms of its seed valid.
             return record.with_entry(_with_images_of(entry, record))
 
         self._update(added)
@@ -192,28 +191,28 @@ class SheetFolder:
         """Whether a file of the sheet is there, and byte for byte what was written where that was recorded."""
         return self._fault_of(name, sha256, "") is None
 
-    def add_moved(self, seed: int, image: Any, how: str, at: int, noise_seed: int, cost: Cost) -> Path:
-        """Keep a moved image of a seed; returns its path. Arguments as in `MovedRecord`."""
+    def add_transform(self, seed: int, image: Any, how: str, at: int, noise_seed: int, cost: Cost) -> Path:
+        """Keep a transformed image of a seed; returns its path. Arguments as in `TransformRecord`."""
         made: list[Path] = []
         data = png(image)
 
         def added(record: SheetRecord) -> SheetRecord:
             entry = record.entry(seed)
-            path = self.path / moved_name(seed, len(entry.moved) + 1)
+            path = self.path / transform_name(seed, len(entry.transforms) + 1)
             write_atomically(path, data)
             made.append(path)
-            moved = MovedRecord(path.name, hashlib.sha256(data).hexdigest(), how, at, noise_seed, cost)
-            return record.with_entry(dataclasses.replace(entry, moved=(*entry.moved, moved)))
+            transform = TransformRecord(path.name, hashlib.sha256(data).hexdigest(), how, at, noise_seed, cost)
+            return record.with_entry(dataclasses.replace(entry, transforms=(*entry.transforms, transform)))
 
         self._update(added)
         return made[0]
 
-    def moved(self, seed: int, how: str, at: int, noise_seed: int) -> Path | None:
-        """The moved image of a seed that was made this way and is there, byte for byte; or None."""
-        for moved in self.record.entry(seed).moved:
-            same = (moved.how, moved.at, moved.noise_seed) == (how, at, noise_seed)
-            if same and self.whole(moved.image, moved.sha256):
-                return self.path / moved.image
+    def transform(self, seed: int, how: str, at: int, noise_seed: int) -> Path | None:
+        """The transformed image of a seed that was made this way and is there, byte for byte; or None."""
+        for made in self.record.entry(seed).transforms:
+            same = (made.how, made.at, made.noise_seed) == (how, at, noise_seed)
+            if same and self.whole(made.image, made.sha256):
+                return self.path / made.image
         return None
 
     def load(self, seed: int, *, framework: str = "torch") -> Preview:
@@ -292,9 +291,9 @@ def _check_made_for(preview: Preview, record: SheetRecord) -> None:
 
 
 def _with_images_of(entry: PreviewRecord, record: SheetRecord) -> PreviewRecord:
-    """`entry` with the final and the moved images that the sheet holds for its seed."""
+    """`entry` with the final and the transformed images that the sheet holds for its seed."""
     before = next((p for p in record.previews if p.seed == entry.seed), entry)
-    return dataclasses.replace(entry, final=before.final, moved=before.moved)
+    return dataclasses.replace(entry, final=before.final, transforms=before.transforms)
 
 
 def png(image: Any) -> bytes:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from ..adapters.sheet import Cost
-from ..commutator import Plan
-from .sheet_record import SheetRecord
+from ...adapters.sheet import Cost
+from ...commutator import Plan
+from .record import SheetRecord
 
 
 def evaluations(cost: Cost) -> str:
@@ -25,24 +25,26 @@ def share(cost: Cost) -> str | None:
 
 def plan_line(plan: Plan) -> str:
     """A plan in a few words."""
-    if plan.tail == 0:
-        what = (
-            f"the whole image in {plan.head_steps} steps"
-            if plan.head_steps == plan.switch + 1
-            else (f"the denoised image after {plan.high_evaluations} evaluations")
-        )
-        return ", ".join([plan.name, what, *(["second order"] if plan.order == 2 else [])])
-    when = "switch when settled, at step" if plan.settle is not None else "switch at step"
-    words = [plan.name, f"{when} {plan.switch}", f"{plan.operator} 1/{plan.scale}"]
-    if plan.head_steps is not None:
-        words.append(f"head of {plan.head_steps} steps of its own")
-    if plan.tail is not None:
-        words.append(f"{plan.tail} low-resolution steps")
-    if plan.guidance is not None:
-        words.append(f"{plan.guidance.kind} guidance")
-    if plan.order == 2:
-        words.append("second order")
-    return ", ".join(words)
+    words = [plan.name]
+    if plan.head:
+        until = "until settled, at most " if plan.early_switch is not None else ""
+        words.append(f"{until}{_steps(plan.head)} of the final's own")
+    for stage in plan.stages:
+        count = "the rest of the steps" if stage.steps is None else _steps(stage.steps)
+        if plan.own_schedule and len(plan.stages) == 1:
+            where = "for the whole image"
+        elif stage.scale == 1:
+            where = "at full resolution"
+        else:
+            where = f"at 1/{stage.scale}" + ("" if stage.operator is None else f" ({stage.operator})")
+        words.append(" ".join([count, where]))
+        words += [f"{stage.guidance.kind} guidance"] if stage.guidance is not None else []
+        words += ["second order"] if stage.order == 2 else []
+    return ", ".join([*words, *([] if plan.stages else ["the denoised image then"])])
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'s' if count != 1 else ''}"
 
 
 def size_line(record: SheetRecord) -> str:

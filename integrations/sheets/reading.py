@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import Refusal
+from ...errors import Refusal
 
 
 @contextmanager

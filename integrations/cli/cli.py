@@ -11,9 +11,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from .. import __version__
-from .commands import calibrate, compare, finish, info, preview, transform
-from .errors import Refusal, printable
+from ... import __version__
+from ...errors import MissingInstall, Refusal
+from . import calibrate, compare, finish, info, preview, transform
+from .values import printable
 
 EXIT_FAILURE, EXIT_REFUSAL, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -63,7 +64,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except Exception as error:
         if os.environ.get("COMMUTANT_DEBUG") == "1":
             raise
-        return _told(_one_line(error), EXIT_REFUSAL if _is_refusal(error) else EXIT_FAILURE)
+        return _told(_one_line(error), EXIT_REFUSAL if isinstance(error, Refusal) else EXIT_FAILURE)
 
 
 @contextlib.contextmanager
@@ -88,22 +89,11 @@ def _signals_as_interrupts() -> Iterator[list[int]]:
             signal.signal(kind, signal.SIG_DFL)
 
 
-def _is_refusal(error: Exception) -> bool:
-    if isinstance(error, Refusal):
-        return True
-    # By what is imported already: these errors cannot have been raised otherwise.
-    kinds: list[Any] = []
-    for module, name in (("adapters.diffusers", "UnsupportedError"), ("commutator.tape", "TapeError")):
-        loaded = sys.modules.get(f"{__package__.rpartition('.')[0]}.{module}")
-        kinds += [getattr(loaded, name)] if hasattr(loaded, name) else []
-    return isinstance(error, tuple(kinds))
-
-
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     if _is_out_of_memory(error):
         return f"out of memory; try --batch 1, a smaller --size or a larger --scale ({text})"
-    if isinstance(error, (Refusal, OSError)) or _is_refusal(error) or type(error).__name__ == "MissingInstall":
+    if isinstance(error, (Refusal, OSError, MissingInstall)):
         return text or type(error).__name__
     return f"{type(error).__name__}: {text} (COMMUTANT_DEBUG=1 shows where)"
 

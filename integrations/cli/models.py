@@ -13,15 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
-from ..model_folder import check_model_folder, offline
-from ..sheet_record import ModelRecord
+from ...errors import MissingInstall, Refusal
+from ..sheets.model_folder import check_model_folder, offline
+from ..sheets.record import ModelRecord
 
 INSTALL = "pip install 'commutant[diffusers]' (in a checkout: pip install -e '.[diffusers]')"
-
-
-class MissingInstall(RuntimeError):
-    """A library that the command needs is not there, or does not import."""
 
 
 @dataclass(frozen=True)
