@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("operators", "commutator", "adapters", "integrations")
+_PARTS = ("operators", "commutator", "adapters", "integrations", "errors")
 _NAMES = {
     "load_scenes": "integrations.scenes",
     "SCENES_CALL_DEFAULTS": "integrations.scenes",
@@ -23,11 +23,11 @@ _NAMES = {
     "ModelMixin": "integrations.scenes.autoencoder",
 }
 
-__all__ = [*_SUBPACKAGES, "SCENES_CALL_DEFAULTS", "__version__", "load_scenes"]
+__all__ = [*_PARTS, "SCENES_CALL_DEFAULTS", "__version__", "load_scenes"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBPACKAGES:
+    if name in _PARTS:
         return import_module(f"{__name__}.{name}")
     if name in _NAMES:
         return getattr(import_module(f"{__name__}.{_NAMES[name]}"), name)

@@ -1,24 +1,12 @@
-"""What an adapter says when it will not go on, and the one look at a model's answers that makes it say so."""
+"""What an adapter raises, and the one look at a model's answers that makes it say so."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..errors import BusyError, Interrupted, NonFiniteError, UnsupportedError
 
-class NonFiniteError(ArithmeticError):
-    """The model answered with infinities or not-a-numbers: the message gives the evaluation and the usual causes."""
-
-
-class UnsupportedError(ValueError):
-    """Refused by name before any model evaluation: the message gives the reason and the nearest way out."""
-
-
-class BusyError(RuntimeError):
-    """The pipeline is in the middle of a run: the message says whose, and what to do."""
-
-
-class Interrupted(Exception):
-    """A callback stopped the run (`pipe._interrupt`): what was ready is kept, and the same call goes on from there."""
+__all__ = ["BusyError", "Interrupted", "NonFiniteError", "UnsupportedError", "require_finite"]
 
 
 def require_finite(answer: Any, what: str) -> None:

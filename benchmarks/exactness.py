@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         previewer = Previewer(pipe, batch_size=options.seeds, head_batch_size=heads)
         sheet = previewer.preview(PROMPT, seeds=seeds, progress=False, **call)
         for batch, target, name in ((1, single, "single-seed calls"), (options.seeds, together, "batched call")):
-            finals = previewer.resume(list(sheet), batch_size=batch, output_type="latent")
+            finals = previewer.finish(list(sheet), batch_size=batch, output_type="latent")
             made = torch.stack([f.image for f in finals])
             report(
                 f"heads in batches of {heads}, finished in batches of {batch}, against the plain {name}", made, target

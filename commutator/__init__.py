@@ -1,5 +1,6 @@
 """The condition and its use: plans, commutators, fields that are known exactly, and what adapters drive."""
 
+from ..errors import TapeError
 from .condition import (
     commutator,
     commutator_norm,
@@ -25,7 +26,7 @@ from .path import PATHS, DenoisedPrediction, Path, RectifiedFlow, VarianceExplod
 from .plan import DEFAULT_PRESET, PRESETS, Guidance, Plan, Stage, preset
 from .report import CommutatorReport, SignedRank, commutator_report, commutator_reports, guided_report, signed_rank
 from .steps import stage_times
-from .tape import Tape, TapeError
+from .tape import Tape
 from .transform import Transform, transform_guidance, transform_step
 from .transport import Motion, PerSample, Stay, Transport, Transports
 

@@ -10,6 +10,6 @@ __all__ = ["comfy_entrypoint"]
 
 async def comfy_entrypoint() -> Any:
     """The extension, as ComfyUI's loader calls for it (V3 node API)."""
-    from .extension import CommutantExtension
+    from .nodes import CommutantExtension
 
     return CommutantExtension()

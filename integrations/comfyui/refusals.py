@@ -1,4 +1,4 @@
-"""What the nodes will not preview, said before a model is loaded."""
+"""What the nodes cannot preview or transform, refused before a model is loaded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from comfy.samplers import KSAMPLER
 from ...adapters.errors import UnsupportedError
 from ...adapters.k_diffusion.calling import name_of
 from ...commutator import Path, Plan, RectifiedFlow, VarianceExploding
-from .samplers import Standing
 
-# Conditions in cells of the latent that they were made for; to masks, `concat_latent_image` and hints ComfyUI gives the
-# size of each run itself.
+# Conditions in cells of the latent that they were made for. ComfyUI itself fits masks, `concat_latent_image` and hints
+# to the size of each run.
 FIXED = frozenset(
     {
         "camera_conditions",
@@ -30,13 +29,18 @@ FIXED = frozenset(
 )
 
 
+class ReplayingSampler(KSAMPLER):
+    """Runs a sampler of the user's more than once or in part, and so cannot be run that way itself."""
+
+
 def require_sampler(sampler: Any) -> KSAMPLER:
-    """UnsupportedError for what is no function of the k-diffusion contract, adaptive, or reads the model's inside."""
+    """UnsupportedError for a sampler that is no function of the k-diffusion contract, is adaptive, or reads the model's
+    inside."""
     if not isinstance(sampler, KSAMPLER) or type(sampler).sample is not KSAMPLER.sample:
         raise UnsupportedError(
             f"{type(sampler).__name__} runs a loop of its own, which cannot be replayed; use one of KSamplerSelect"
         )
-    if isinstance(sampler, Standing):
+    if isinstance(sampler, ReplayingSampler):
         raise UnsupportedError(
             "this sampler is a finish or a transform already; connect the sampler of KSamplerSelect that it was made of"
         )
@@ -76,7 +80,7 @@ def require_latent(latent: Mapping[str, Any], plan: Plan) -> None:
 
 
 def require_conditions(conds: Mapping[str, Any], model: Any) -> None:
-    """UnsupportedError for conditions that hold places in latent cells and that the preview cannot move."""
+    """UnsupportedError for conditions with places in latent cells that cannot be scaled down."""
     present = {key for group in conds.values() for cond in group for key, value in cond.items() if value is not None}
     if "gligen" in present:
         raise UnsupportedError("GLIGEN boxes are places in the large latent; use area or masked conditions instead")

@@ -1,7 +1,7 @@
 """The same prompts and seeds by many methods, from beginning to end: scores, tables, the frontier plot, the strip.
 
 The plain high-resolution run of a pair is made once and recorded to its end. It is the reference, and every plan whose
-head runs on the final's own schedule is answered from the record (`Previewer.again`), so that a comparison of forty
+head runs on the final's own schedule is answered from the record (`Previewer.with_plan`), so that a comparison of forty
 plans costs little more than their low-resolution parts. Costs are those of a preview made from scratch all the same.
 """
 
@@ -97,14 +97,14 @@ class Comparison:
         )
         for preview in whole:
             self.seconds.add(preview, 1)
-        references = [area_reduced(image, self.size) for image in self.previewer.finish(list(whole))]
+        references = [area_reduced(final.image, self.size) for final in self.previewer.finish(list(whole))]
         for method in self.methods:
             if method.cache is not None:
                 made = cached(self.previewer.pipe, self.call, method.cache, pairs)
             elif method.plan is None:
                 made = [(image, 0.0, float(steps), float(steps)) for image in self._plain_low(pairs)]
             else:
-                made = [self._counted(p, method) for p in self.previewer.again(list(whole), method.plan)]
+                made = [self._counted(p, method) for p in self.previewer.with_plan(list(whole), method.plan)]
             for i, (image, high, low, finish) in enumerate(made):
                 picture = array(image) if image.size == self.size else area_reduced(image, self.size)
                 values = {metric.name: metric(picture, references[i]) for metric in self.chosen}

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
+from ...commutator.atomic import write_atomically
+from ...errors import Refusal
 from .methods import Pair
 
 COUNTS = ("high", "low", "finish")  # columns of scores.csv after "pair" and "entry", the name of the method
@@ -96,9 +97,7 @@ class Ledger:
         text = self.path.read_text()
         whole = text[: text.rfind("\n") + 1]
         if whole != text:  # the run was stopped while it wrote the last line: that method is made again
-            part = self.path.with_suffix(".part")
-            part.write_text(whole)
-            part.replace(self.path)
+            write_atomically(self.path, whole.encode())
         reader = csv.DictReader(whole.splitlines())
         if reader.fieldnames != self.columns:
             raise Refusal(f"{self.path} holds another comparison (other columns); give another folder")
@@ -166,9 +165,7 @@ class RunRecord:
             "pairs": [[pair.prompt, pair.seed] for pair in self.pairs],
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        part.replace(self.path)
+        write_atomically(self.path, (json.dumps(data, indent=1) + "\n").encode())
 
     @classmethod
     def _read(cls, path: Path) -> RunRecord:

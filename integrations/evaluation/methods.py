@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from ...commutator import Guidance, Plan, preset
+from ...commutator import Guidance, Plan, Stage, preset
 
 Kind = Literal["ours", "baseline", "paper"]
 
@@ -45,17 +45,17 @@ class Method:
     @property
     def high_evaluations(self) -> int:
         """At full size, of its plan; 0 without one, where they are not known before the run."""
-        return 0 if self.plan is None else self.plan.high_evaluations
+        return 0 if self.plan is None else _high_evaluations(self.plan)
 
     @property
     def is_recorded(self) -> bool:
         """Whether the head of its plan runs on the final's own schedule, so that a record of the final answers it."""
-        return self.plan is not None and self.plan.head_steps is None
+        return self.plan is not None and not self.plan.own_schedule
 
 
 def recorded(steps: int) -> Plan:
     """The final's own run of `steps` steps, recorded to its end."""
-    return Plan.shown(steps - 1)
+    return Plan.live(steps)
 
 
 def table(steps: int) -> list[Method]:
@@ -70,12 +70,12 @@ def table(steps: int) -> list[Method]:
             Method("direct LR, its own noise", "baseline", None),
             Method("direct LR, pooled noise, matched times", "ours", direct),
             Method("naive strided at t_D", "paper", naive),
-            Method("paper without guidance", "paper", paper.replaced(guidance=None)),
+            Method("paper without guidance", "paper", paper.with_last(guidance=None)),
             Method("paper", "paper", paper),
             Method("matched (default)", "ours", matched),
-            Method("matched without guidance", "ours", matched.replaced(guidance=None)),
-            Method("matched, strided selection instead", "ours", matched.replaced(operator="strided", time="same")),
-            *[Method(f"live preview after {n}", "baseline", Plan.shown(n - 1)) for n in (part(6), part(8), part(10))],
+            Method("matched without guidance", "ours", matched.with_last(guidance=None)),
+            Method("matched, strided selection instead", "ours", matched.with_last(operator="strided", time="same")),
+            *[Method(f"live preview after {n}", "baseline", Plan.live(n)) for n in (part(6), part(8), part(10))],
             *[Method(f"HR in {n} steps", "baseline", Plan.fewer(n)) for n in (part(6), part(8), part(10))],
             *[Method(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2)) for n in (part(6), part(8))],
         ]
@@ -85,17 +85,17 @@ def table(steps: int) -> list[Method]:
 def ablation(steps: int) -> list[Method]:
     """The paper's own ablations: selection, guidance, and the grid of its length m and strength alpha."""
     paper = preset("paper", steps)
-    plain = paper.replaced(guidance=None)
+    plain = paper.with_last(guidance=None)
     methods = [
-        Method(f"selection: {name}", "paper", plain.replaced(selection=selection))
+        Method(f"selection: {name}", "paper", plain.with_last(selection=selection))
         for name, selection in (("first", "first"), ("random", "random"), ("argmax", "argmax"), ("argmin", "argmin"))
     ]
     for length in (3, 5, 7):
         for alpha in (0.01, 0.02, 0.04):
             m = max(1, round(steps * length / 30))
-            plan = paper.replaced(guidance=Guidance("exact", m, alpha))
+            plan = paper.with_last(guidance=Guidance("exact", m, alpha))
             methods.append(Method(f"argmin, m = {m}, alpha = {alpha}", "paper", plan))
-    lagged = paper.replaced(guidance=Guidance("lagged", max(1, round(steps / 6)), 0.04))
+    lagged = paper.with_last(guidance=Guidance("lagged", max(1, round(steps / 6)), 0.04))
     return _distinct([*methods, Method("argmin, lagged, alpha = 0.04", "ours", lagged)])
 
 
@@ -110,37 +110,61 @@ def sweep(steps: int) -> list[Method]:
         return Guidance("defect", part(length), 1.0, "linear")
 
     out = [Method("default", "ours", matched)]
-    out += [Method(f"D = {d}", "ours", matched.replaced(switch=d)) for d in map(part, (2, 3, 4, 5, 8, 10, 15))]
-    out += [Method(f"D = 0, tail {k}", "ours", direct.replaced(tail=k)) for k in map(part, (4, 8))]
+    out += [Method(f"D = {d}", "ours", matched.replaced(head=d)) for d in map(part, (2, 3, 4, 5, 8, 10, 15))]
+    out += [Method(f"D = 0, tail {k}", "ours", direct.with_last(steps=k)) for k in map(part, (4, 8))]
     for k in map(part, (2, 3, 4, 6, 8)):
-        out += [Method(f"tail {k}", "ours", matched.replaced(tail=k))]
-        out += [Method(f"tail {k}, order 2", "ours", matched.replaced(tail=k, order=2))]
-    out += [Method("order 2", "ours", matched.replaced(order=2))]
-    out += [Method("block mean", "ours", matched.replaced(operator="mean"))]
-    out += [Method("same time", "ours", matched.replaced(time="same"))]
-    out += [Method(f"scale {s}", "ours", matched.replaced(scale=s)) for s in ("4/3", "8/5", "4")]
-    out += [Method(f"defect over {n}", "ours", matched.replaced(guidance=defect(n))) for n in (1, 3, 5)]
+        out += [Method(f"tail {k}", "ours", matched.with_last(steps=k))]
+        out += [Method(f"tail {k}, order 2", "ours", matched.with_last(steps=k, order=2))]
+    out += [Method("order 2", "ours", matched.with_last(order=2))]
+    out += [Method("block mean", "ours", matched.with_last(operator="mean"))]
+    out += [Method("same time", "ours", matched.with_last(time="same"))]
+    out += [Method(f"scale {s}", "ours", matched.with_last(scale=s)) for s in ("4/3", "8/5", "4")]
+    out += [Method(f"defect over {n}", "ours", matched.with_last(guidance=defect(n))) for n in (1, 3, 5)]
     out += [
         Method(
-            "D = 5, tail 8, defect over 5", "ours", matched.replaced(switch=part(5), tail=part(8), guidance=defect(5))
+            "D = 5, tail 8, defect over 5",
+            "ours",
+            matched.replaced(head=part(5)).with_last(steps=part(8), guidance=defect(5)),
         )
     ]
     for kind, weight, n in (("anchor", 0.9, 5), ("exact", 0.08, 3), ("lagged", 0.08, 3)):
         other = Guidance(kind, part(n), weight, "linear" if kind == "anchor" else "constant")
-        out += [Method(f"{kind} over {n}, {weight}", "ours", matched.replaced(guidance=other))]
-    for n, d in ((4, 2), (6, 2), (6, 3), (8, 4), (10, 5)):
-        n, d = part(n, 3), part(d)
-        coarse = matched.replaced(head_steps=n, switch=d, tail=part(4), guidance=defect(4))
-        out += [Method(f"coarse head {d} of {n}, tail 4", "ours", coarse)]
-        out += [Method(f"coarse head {d} of {n}, tail 4, order 2", "ours", coarse.replaced(order=2))]
+        out += [Method(f"{kind} over {n}, {weight}", "ours", matched.with_last(guidance=other))]
+    for d in map(part, (2, 3, 4, 5)):
+        for order, more in ((1, ""), (2, ", order 2")):
+            out += [Method(f"{coarse_name(d, part(4))}{more}", "ours", coarse(d, part(4), defect(4), order))]
     for threshold in (0.1, 0.15, 0.2):
-        settled = matched.replaced(switch=part(10), settle=threshold)
+        settled = matched.replaced(head=part(10), early_switch=threshold)
         out += [Method(f"D up to 10, settled at {threshold}", "ours", settled)]
     for n in (part(n, 2) for n in (3, 4, 5, 6, 8, 10, 15)):
         out += [Method(f"HR in {n} steps", "baseline", Plan.fewer(n))]
         out += [Method(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2))]
-    out += [Method(f"live preview after {n}", "baseline", Plan.shown(part(n, 2) - 1)) for n in (3, 4, 6, 8, 10)]
+    out += [Method(f"live preview after {n}", "baseline", Plan.live(part(n, 2))) for n in (3, 4, 6, 8, 10)]
     return _distinct(out)
+
+
+def coarse(high: int, low: int, guidance: Guidance, order: int = 1) -> Plan:
+    """Fewer steps, the last of them at low resolution."""
+    return Plan(
+        0, (Stage(Fraction(1), high, order=order), Stage(Fraction(2), low, guidance=guidance, order=order)), "coarse"
+    )
+
+
+def coarse_name(high: int, low: int) -> str:
+    """What `coarse` is called in tables."""
+    return f"{high} HR and {low} low-resolution steps"
+
+
+def _high_evaluations(plan: Plan) -> int:
+    """Guided evaluations of a sampler with one a step, at full size; with `early_switch`, at most."""
+    first = plan.first_run
+    count = first.steps + first.reference
+    for i in plan.later:
+        if plan.stages[i].scale == 1:
+            count += (plan.stages[i].steps or 0) - (i == 0)  # the head's reference is the first of them
+        elif plan.scale_before(i) == 1 and i != plan.later.start:  # that before the first is in the first run
+            count += plan.reference(i)
+    return count
 
 
 def _distinct(methods: list[Method]) -> list[Method]:
@@ -158,24 +182,23 @@ def candidates(steps: int) -> list[Method]:
     def defect(length: int) -> Guidance:
         return Guidance("defect", part(length), 1.0, "linear")
 
-    found: dict[Plan, str] = {direct.replaced(tail=part(8), name="direct"): f"direct, {part(8)} low-resolution steps"}
+    found: dict[Plan, str] = {
+        direct.with_last(steps=part(8)).replaced(name="direct"): f"direct, {part(8)} low-resolution steps"
+    }
     for d in (2, 4, 6, 8, 10):
         for k in (5, 8):
-            plan = matched.replaced(name="matched", switch=part(d), tail=part(k))
-            found.setdefault(plan, f"matched, D = {plan.switch}, {plan.tail} low-resolution steps")
-    for n, d in ((4, 2), (6, 3), (8, 4), (10, 5)):
-        n, d = part(n, 3), part(d)
-        if d < n:
-            plan = matched.replaced(name="coarse", head_steps=n, switch=d, tail=part(4), guidance=defect(4))
-            found.setdefault(plan, f"coarse head {d} of {n}, {plan.tail} low-resolution steps")
+            plan = matched.with_last(steps=part(k)).replaced(name="matched", head=part(d))
+            found.setdefault(plan, f"matched, D = {plan.head}, {plan.steps} low-resolution steps")
+    for d in map(part, (2, 3, 4, 5)):
+        found.setdefault(coarse(d, part(4), defect(4)), coarse_name(d, part(4)))
     for name in ("naive", "paper"):
         found.setdefault(preset(name, steps), name)
     for n in (3, 4, 5, 6, 8, 10):
         n = part(n, 2)
-        found.setdefault(Plan.shown(n - 1), f"live preview after {n} evaluations")
+        found.setdefault(Plan.live(n), f"live preview after {n} evaluations")
         found.setdefault(Plan.fewer(n), f"HR in {n} steps")
         found.setdefault(Plan.fewer(n, order=2), f"HR in {n} steps, order 2")
-    return [Method(name, "baseline" if plan.tail == 0 else "ours", plan) for plan, name in found.items()]
+    return [Method(name, "baseline" if plan.scale == 1 else "ours", plan) for plan, name in found.items()]
 
 
 def scales(steps: int) -> list[Method]:

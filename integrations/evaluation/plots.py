@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..errors import Refusal
+from ...errors import Refusal
 from .methods import Kind
 
 # Marker and colour both tell the kind: the picture must survive a black and white print.

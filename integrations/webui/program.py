@@ -1,4 +1,4 @@
-"""What the buttons ask of the program: its processing, its infotext parser, its queue. Found when first used.
+"""What the buttons need of the program: its processing, its infotext parser, its queue. Imported on first use.
 
 The only file beside `script.py` that names the program's modules.
 """
@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .requests import Request, fields_said, processing_for
-from .store import MIB
+from .requests import Request, fields_from_infotext, processing_for
+from .tapes import MIB
 
 
 def _module(name: str) -> Any:
@@ -26,18 +26,18 @@ def option(name: str, default: Any) -> Any:
 
 
 def mebibytes(name: str, default: int) -> int:
-    """One of the program's settings, a number of MiB, in bytes. A field that was emptied says the default."""
+    """One of the program's settings, a number of MiB, in bytes. An empty field means the default."""
     value = option(name, default)
     return max(0, int(default if value is None else value)) * MIB
 
 
 def data_folder() -> Path:
-    """Where tapes spill to: beside the program's other caches."""
+    """The folder of the tapes on disk: beside the program's other caches."""
     return Path(_module("paths").data_path) / "cache" / "commutant-tapes"
 
 
 def is_current() -> bool:
-    """Whether the program tells scripts of every sampling: A1111 does from 1.10 on."""
+    """Whether the program calls scripts before every sampling: A1111 does from 1.10 on."""
     return hasattr(_module("scripts").Script, "process_before_every_sampling")
 
 
@@ -47,13 +47,13 @@ def parsed(infotext: str) -> dict[str, Any]:
 
 
 def request_from(infotext: str) -> Request:
-    """A request from an infotext alone. ValueError where it says too little, or what no generation can be made from."""
+    """A request from an infotext alone. ValueError where a field is missing or out of range."""
     make = _module("processing").StableDiffusionProcessingTxt2Img
     known = {f.name for f in dataclasses.fields(make) if f.init}
-    said = parsed(infotext)
-    fields = fields_said(said, known)
+    parameters = parsed(infotext)
+    fields = fields_from_infotext(parameters, known)
     parser = _module("infotext_utils")
-    overrides = {setting: value for _, setting, value in parser.get_override_settings(said)}
+    overrides = {setting: value for _, setting, value in parser.get_override_settings(parameters)}
     runner = _module("scripts").scripts_txt2img
     arguments = [getattr(control, "value", None) for control in runner.inputs]
     fields |= {"override_settings": overrides, **_folders(known)}

@@ -1,7 +1,7 @@
-"""What the user asked for, remembered per preview, so that a finish is that request and not what the page says now.
+"""Requests of recent previews: a finish is made from the preview's own request, not from what the page says now.
 
-The key is the preview's infotext: the gallery hands nothing else back. A preview of an earlier session is not
-remembered; its infotext alone then says what to make, as far as infotexts do.
+The key is the preview's infotext, all that the gallery sends to a button. The request of an earlier session is read
+from the infotext alone, as far as it goes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-KEPT = 256  # requests; one is small, but may hold a picture that another extension was given
-OURS_NOT_TO_SET = ("sd_model", "script_args", "scripts")
+MOST_REQUESTS = 256  # one is small, but may hold a picture that another extension was given
+NOT_IN_REQUESTS = ("sd_model", "script_args", "scripts")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One image of a generation, as it was asked for.
+    """The arguments of one generation.
 
     Attributes:
-        fields: what the program's processing object is made with.
+        fields: arguments of the program's processing object.
         scripts, script_args: of its always-visible scripts.
         is_api: whether it came from an API client: some scripts read the page's values only otherwise.
         checkpoint: the title of the model that was loaded.
@@ -36,16 +36,16 @@ class Request:
     checkpoint: str | None = None
 
 
-def captured(p: Any) -> Request:
+def request_of(p: Any) -> Request:
     """The request of a generation that has not begun."""
-    fields = {f.name: getattr(p, f.name) for f in dataclasses.fields(p) if f.init and f.name not in OURS_NOT_TO_SET}
+    fields = {f.name: getattr(p, f.name) for f in dataclasses.fields(p) if f.init and f.name not in NOT_IN_REQUESTS}
     plain = {k: copy.copy(v) if isinstance(v, (list, dict)) else v for k, v in fields.items()}
     info = getattr(p.sd_model, "sd_checkpoint_info", None)
     title = getattr(info, "title", None)
     return Request(plain, p.scripts, tuple(p.script_args or ()), bool(getattr(p, "is_api", False)), title)
 
 
-def of_image(request: Request, p: Any, position: int) -> Request:
+def request_for_image(request: Request, p: Any, position: int) -> Request:
     """The request of the one image at `position` among all of `p`, its prompt as it was resolved."""
     fields = {
         **request.fields,
@@ -62,7 +62,7 @@ def of_image(request: Request, p: Any, position: int) -> Request:
 
 
 def processing_for(request: Request, make: Any, mode_at: int | None) -> Any:
-    """The program's processing object for `request`: `make(**fields)`, our script told to finish.
+    """The program's processing object for `request`: `make(**fields)`, with our script in mode "finish".
 
     `mode_at`: where the accordion's mode lies among the arguments of the scripts.
     """
@@ -73,7 +73,7 @@ def processing_for(request: Request, make: Any, mode_at: int | None) -> Any:
     p.is_api = request.is_api
     p.scripts = request.scripts
     p.script_args = tuple(arguments)
-    # Setting the arguments lets scripts fill in what their controls say; a seed or a prompt there is the request's old.
+    # Setting the arguments lets scripts overwrite fields with their controls' values, which are older than the request.
     for name in ("prompt", "negative_prompt", "seed", "subseed", "batch_size", "n_iter"):
         if name in request.fields:
             setattr(p, name, request.fields[name])
@@ -83,13 +83,13 @@ def processing_for(request: Request, make: Any, mode_at: int | None) -> Any:
 class Requests:
     """The last previews' requests, by infotext."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept, self._by_infotext = kept, OrderedDict[str, Request]()
+    def __init__(self, most: int = MOST_REQUESTS) -> None:
+        self._most, self._by_infotext = most, OrderedDict[str, Request]()
 
     def remember(self, infotext: str, request: Request) -> None:
         self._by_infotext[infotext] = request
         self._by_infotext.move_to_end(infotext)
-        while len(self._by_infotext) > self._kept:
+        while len(self._by_infotext) > self._most:
             self._by_infotext.popitem(last=False)
 
     def of(self, infotext: str) -> Request | None:
@@ -128,23 +128,23 @@ NUMBERS = {
 NEEDED = ("prompt", "steps", "seed", "width", "height", "cfg_scale", "sampler_name")
 
 
-def fields_said(said: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    """Fields of a processing object, as far as it has them, from a parsed infotext of anyone's making.
+def fields_from_infotext(parameters: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    """Those fields in `known` of a processing object that a parsed infotext of any origin has.
 
     ValueError names what is missing or out of range.
     """
-    out: dict[str, Any] = {field: str(said[name]) for field, name in TEXTS.items() if name in said}
+    out: dict[str, Any] = {field: str(parameters[name]) for field, name in TEXTS.items() if name in parameters}
     for field, (name, least, most) in WHOLE.items():
-        if name in said:
-            out[field] = _number(name, said[name], least, most, whole=True)
+        if name in parameters:
+            out[field] = _number(name, parameters[name], least, most, whole=True)
     for field, (name, low, high) in NUMBERS.items():
-        if name in said:
-            out[field] = _number(name, said[name], low, high, whole=False)
+        if name in parameters:
+            out[field] = _number(name, parameters[name], low, high, whole=False)
     missing = [name for name in NEEDED if name not in out]
     if missing:
         raise ValueError(f"the image's infotext does not say its {', '.join(missing)}")
-    twice = "Denoising strength" in said and any(k in said for k in ("Hires upscale", "Hires upscaler"))
-    out["enable_hr"] = twice or bool("Denoising strength" in said and out.get("hr_resize_x"))
+    twice = "Denoising strength" in parameters and any(k in parameters for k in ("Hires upscale", "Hires upscaler"))
+    out["enable_hr"] = twice or bool("Denoising strength" in parameters and out.get("hr_resize_x"))
     return {k: v for k, v in {**out, "batch_size": 1, "n_iter": 1}.items() if k in known}
 
 

@@ -10,13 +10,12 @@ import gradio as gr
 from modules import scripts
 
 from . import program
-from .accordion import PARTS, controls
+from .accordion import INFOTEXT, PARTS, Settings, controls
 from .buttons import Buttons
-from .refusals import reason
-from .requests import Request, Requests, captured, of_image
-from .settings import Settings
-from .store import TapeStore
-from .wrapping import Outcome, is_wrapped, wrap
+from .generation import Outcome, is_wrapped, wrap
+from .requests import Request, Requests, request_for_image, request_of
+from .sampler import refusal
+from .tapes import TapeStore
 
 STORE = TapeStore(program.data_folder())
 REQUESTS = Requests()
@@ -26,7 +25,7 @@ TOO_OLD = "it needs A1111 1.10 or newer, or Forge: this program does not tell ex
 
 @dataclass
 class Job:
-    """One generation: what was asked for, and what became of each batch."""
+    """One generation: its settings and request, and which batches were previewed."""
 
     settings: Settings
     request: Request
@@ -47,16 +46,16 @@ class PreviewScript(scripts.Script):
         return False if is_img2img else scripts.AlwaysVisible
 
     def ui(self, is_img2img: bool) -> Any:
-        made, fields, tie = controls(gr, self.elem_id)
+        made, fields, connect = controls(gr, self.elem_id)
         self.infotext_fields = fields
-        self.paste_field_names = ["Preview", "Preview scale", "Preview switch", "Preview corrections"]
+        self.paste_field_names = list(INFOTEXT)
         parts: dict[str, Any] = {}
         buttons = Buttons(program, REQUESTS, lambda: self.args_from)
 
         def created(part: str, component: Any) -> None:
             parts[part] = component
             if len(parts) == len(PARTS):
-                tie(parts, program.queued(buttons.finish_selected), program.queued(buttons.finish_all))
+                connect(parts, program.queued(buttons.finish_selected), program.queued(buttons.finish_all))
 
         for part in PARTS:
             self.on_after_component(lambda on, part=part: created(part, on.component), elem_id=part)
@@ -72,7 +71,7 @@ class PreviewScript(scripts.Script):
                     raise ValueError(TOO_OLD)
                 STORE.memory = program.mebibytes("commutant_memory", 1024)
                 STORE.disk = program.mebibytes("commutant_disk", 4096)
-                p.commutant = Job(settings, captured(p), bool(getattr(p, "enable_hr", False)))
+                p.commutant = Job(settings, request_of(p), bool(getattr(p, "enable_hr", False)))
         except ValueError as error:
             p.comment(f"Preview: {error}. Sampled without preview.")
         except Exception:
@@ -80,7 +79,7 @@ class PreviewScript(scripts.Script):
             p.comment(f"Preview: {UNKNOWN}. Sampled without preview.")
 
     def process_before_every_sampling(self, p: Any, *values: Any, **_: Any) -> None:
-        """Stand in for the sampler, or say why not."""
+        """Put the preview or the finish in the sampler's place, or comment why not."""
         job: Job | None = getattr(p, "commutant", None)
         if job is None or getattr(p, "is_hr_pass", False):
             return
@@ -88,7 +87,7 @@ class PreviewScript(scripts.Script):
         try:
             if is_wrapped(p):
                 return
-            why = reason(p)
+            why = refusal(p)
             if why is None:
                 wrap(p, job.settings, STORE, job.outcome)
                 return
@@ -106,7 +105,7 @@ class PreviewScript(scripts.Script):
             p.enable_hr = job.enable_hr  # a preview has left the second pass out
 
     def postprocess(self, p: Any, processed: Any, *values: Any) -> None:
-        """Remember what each preview was asked for with."""
+        """Remember the request of each preview."""
         job: Job | None = getattr(p, "commutant", None)
         if job is None:
             return
@@ -114,7 +113,7 @@ class PreviewScript(scripts.Script):
         first = processed.index_of_first_image
         for position, infotext in enumerate(processed.infotexts[first:]):
             if job.batches.get(position // p.batch_size, False) and position < len(p.all_seeds):
-                REQUESTS.remember(infotext, of_image(job.request, p, position))
+                REQUESTS.remember(infotext, request_for_image(job.request, p, position))
 
 
 def _settings() -> None:

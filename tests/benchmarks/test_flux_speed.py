@@ -97,7 +97,7 @@ def test_a_pipeline_without_text_encoders_has_previews_and_exact_finishes(tiny) 
     assert previewer.fingerprint == Previewer(pipeline(TINY, "cpu")).fingerprint
     (preview,) = previewer.preview(seeds=[3], progress=False, output_type="latent", **call)
     plain = pipe(**call, generator=torch.Generator().manual_seed(3), output_type="latent").images
-    assert torch.equal(previewer.finish(preview), plain[0])
+    assert torch.equal(previewer.finish(preview).image, plain[0])
 
 
 def test_the_clock_counts_and_leaves_nothing_behind(tiny) -> None:

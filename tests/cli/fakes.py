@@ -10,7 +10,7 @@ from PIL import Image
 
 from commutant.adapters.sheet import Cost, Final, Preview
 from commutant.commutator import Plan, Tape, preset
-from commutant.integrations.sheet_record import ModelRecord, SheetRecord
+from commutant.integrations.sheets.record import ModelRecord, SheetRecord
 
 MODEL = ModelRecord("embedded", None, "float32", "cpu", "f1a9")
 CALL = {"prompt": "a fox and a balloon", "height": 64, "width": 96, "num_inference_steps": 6}
@@ -55,13 +55,12 @@ class FakePreviewer:
             self.asked.append(seed)
             yield preview(seed, plan, self.fingerprint, {"prompt": prompt, **call})
 
-    def resume(self, previews: list[Preview]) -> list[Final]:
-        (item,) = previews
+    def finish(self, item: Preview) -> Final:
         if item.seed == self.stop_at:
             raise self.error
         self.asked.append(item.seed or 0)
-        return [Final(picture(item.seed or 0, (96, 64)), Cost(5, 0, 6, high_seconds=1.0, seconds=1.5))]
+        return Final(picture(item.seed or 0, (96, 64)), Cost(5, 0, 6, high_seconds=1.0, seconds=1.5))
 
-    def moved(self, previews: list[Preview], operator: Any, *, at: int, seed: int) -> list[Final]:
+    def transform(self, item: Preview, operator: Any, *, at: int, seed: int) -> Final:
         self.operators.append(operator)
-        return self.resume(previews)
+        return self.finish(item)

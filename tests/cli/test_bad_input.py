@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from commutant.adapters.diffusers.finishing import check_tape
-from commutant.adapters.diffusers.request import restored
+from commutant.adapters.diffusers.finish import check_tape
+from commutant.adapters.diffusers.request import restored_all
 from commutant.commutator import TapeError
 from commutant.integrations import cli
-from commutant.integrations.commands import info, models
-from commutant.integrations.sheet_folder import SheetFolder
-from commutant.integrations.views import write_views
-from commutant.integrations.wording import finish_command
+from commutant.integrations.cli import info, models
+from commutant.integrations.sheets.folder import SheetFolder
+from commutant.integrations.sheets.views import write_views
+from commutant.integrations.sheets.wording import finish_command
 
 from .fakes import CALL, preview, record
 
@@ -68,6 +68,7 @@ def _png(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
 
+    pixels = zlib.compress(bytes((width + 1) * height), 1)
     head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
     pixels = zlib.compress(bytes((width + 1) * height), 1)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
@@ -131,13 +132,13 @@ def test_a_folder_that_looks_like_an_option_is_quoted() -> None:
 @pytest.mark.parametrize("state", [torch.zeros(0), torch.zeros(16), torch.zeros(5056), torch.zeros(2, 3)])
 def test_a_generator_state_that_is_none(state: torch.Tensor) -> None:
     with pytest.raises(TapeError, match="does not fit a cpu generator"):
-        restored(state.to(torch.uint8), "cpu")
+        restored_all([state.to(torch.uint8)], "cpu")
 
 
 @pytest.mark.parametrize("device", [d for d in ("cuda", "xpu") if not getattr(torch, d).is_available()])
 def test_a_generator_of_a_device_that_is_not_here(device: str) -> None:
     with pytest.raises(TapeError, match=f"does not fit a {device} generator"):
-        restored(torch.zeros(16, dtype=torch.uint8), device)
+        restored_all([torch.zeros(16, dtype=torch.uint8)], device)
 
 
 HEADER = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from commutant.integrations import cli
-from commutant.integrations.plan_file import PlanFile
-from commutant.integrations.sheet_folder import SheetFolder
+from commutant.integrations.plans import PlanFile
+from commutant.integrations.sheets.folder import SheetFolder
 
 from ..diffusers.tiny import tiny_flux
 

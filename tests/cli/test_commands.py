@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from commutant.commutator import PRESETS, TapeError
+from commutant.errors import Refusal
 from commutant.integrations import cli
-from commutant.integrations.commands import finish, info, models, preview
-from commutant.integrations.errors import Refusal
-from commutant.integrations.sheet_folder import SheetFolder
+from commutant.integrations.cli import finish, info, models, preview
+from commutant.integrations.sheets.folder import SheetFolder
 
 from .fakes import FakePreviewer, record
 from .fakes import preview as made

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from commutant.commutator.tape import TEMPORARY
+from commutant.commutator.atomic import TEMPORARY
 from commutant.integrations import cli
-from commutant.integrations.commands import finish as finishing
-from commutant.integrations.commands import info, preview
-from commutant.integrations.commands import transform as transforming
-from commutant.integrations.sheet_folder import SheetFolder
+from commutant.integrations.cli import finish as finishing
+from commutant.integrations.cli import info, preview
+from commutant.integrations.cli import transform as transforming
+from commutant.integrations.sheets.folder import SheetFolder
 
 from .fakes import CALL, FakePreviewer, record
 
@@ -129,7 +129,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "previewer_of", lambda *_: FakePreviewer())
     from PIL import Image
 
-    monkeypatch.setattr("commutant.integrations.views.contact_sheet", lambda *_: Image.new("RGB", (8, 8)))
+    monkeypatch.setattr("commutant.integrations.sheets.views.contact_sheet", lambda *_: Image.new("RGB", (8, 8)))
     monkeypatch.setattr(os, "fsync", lambda _: None)  # counted all the same
     monkeypatch.delenv("COMMUTANT_DEBUG", raising=False)
 
@@ -247,7 +247,7 @@ def test_what_fails_while_redrawing_does_not_hide_the_first_error(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("commutant.integrations.views.write_views", full)
+    monkeypatch.setattr("commutant.integrations.sheets.views.write_views", full)
     failing = FakePreviewer(stop_at=1, error=RuntimeError("card fell out"))
     with pytest.raises(RuntimeError, match="card fell out"):
         preview.fill(failing, record(), [0, 1], str(tmp_path / "sheet"), quiet=True)
@@ -257,7 +257,7 @@ def test_what_fails_while_redrawing_does_not_hide_the_first_error(
 WAITING = """
 import os, sys, time
 from commutant.integrations import cli
-from commutant.integrations.commands import info, preview
+from commutant.integrations.cli import info, preview
 from commutant.tests.cli.fakes import FakePreviewer, record
 
 def slow(handle):

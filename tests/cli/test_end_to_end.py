@@ -15,7 +15,7 @@ from PIL import Image
 
 from commutant.commutator import PRESETS
 from commutant.integrations import cli
-from commutant.integrations.sheet_folder import SheetFolder, png
+from commutant.integrations.sheets.folder import SheetFolder, png
 
 from ..diffusers.tiny import tiny_flux
 

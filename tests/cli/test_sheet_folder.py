@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from commutant.adapters.sheet import Cost
-from commutant.commutator import preset
-from commutant.integrations.sheet_folder import SheetFolder, missing_seeds, png
-from commutant.integrations.sheet_record import ModelRecord, SheetError, SheetRecord, ranges
-from commutant.integrations.views import write_views
+from commutant.commutator import Plan, preset
+from commutant.errors import SheetError
+from commutant.integrations.sheets.folder import SheetFolder, missing_seeds, png
+from commutant.integrations.sheets.record import ModelRecord, SheetRecord, ranges
+from commutant.integrations.sheets.views import write_views
 
-from .fakes import CALL, MODEL, picture, preview, record
+from .fakes import CALL, MODEL, PLAN, picture, preview, record
 
 
 @pytest.fixture
@@ -72,30 +73,30 @@ def test_two_processes_on_one_sheet_lose_nothing(folder: SheetFolder) -> None:
 
 def test_preview_made_again_keeps_its_final_and_what_was_moved(folder: SheetFolder) -> None:
     folder.add_final(3, picture(3), Cost(5, 0, 6))
-    path = folder.add_moved(3, picture(4), "rotate 8", 2, 0, Cost(5, 0, 6))
+    path = folder.add_transform(3, picture(4), "rotate 8", 2, 0, Cost(5, 0, 6))
     folder.add(preview(3))
     assert folder.finished(3)
-    assert folder.moved(3, "rotate 8", 2, 0) == path
+    assert folder.transform(3, "rotate 8", 2, 0) == path
 
 
 def test_moved_images_are_known_by_what_made_them_and_by_their_bytes(folder: SheetFolder) -> None:
-    made = [folder.add_moved(3, picture(k), "translate 8,0", k, 0, Cost(5, 0, 6)) for k in (1, 2)]
-    assert [p.name for p in made] == ["moved-3-1.png", "moved-3-2.png"]
+    made = [folder.add_transform(3, picture(k), "translate 8,0", k, 0, Cost(5, 0, 6)) for k in (1, 2)]
+    assert [p.name for p in made] == ["transform-3-1.png", "transform-3-2.png"]
     there = SheetFolder.open(folder.path)
     assert there.record == folder.record
-    assert there.moved(3, "translate 8,0", 2, 0) == made[1]
+    assert there.transform(3, "translate 8,0", 2, 0) == made[1]
     for other in ((7, "translate 8,0", 2, 0), (3, "translate 9,0", 2, 0), (3, "translate 8,0", 3, 0)):
-        assert there.moved(*other) is None
-    assert there.moved(3, "translate 8,0", 2, 1) is None
+        assert there.transform(*other) is None
+    assert there.transform(3, "translate 8,0", 2, 1) is None
     made[1].write_bytes(made[1].read_bytes()[:-1])
-    assert there.moved(3, "translate 8,0", 2, 0) is None
-    assert there.add_moved(3, picture(2), "translate 8,0", 2, 0, Cost(5, 0, 6)).name == "moved-3-3.png"
-    assert there.moved(3, "translate 8,0", 2, 0) == folder.path / "moved-3-3.png"
+    assert there.transform(3, "translate 8,0", 2, 0) is None
+    assert there.add_transform(3, picture(2), "translate 8,0", 2, 0, Cost(5, 0, 6)).name == "transform-3-3.png"
+    assert there.transform(3, "translate 8,0", 2, 0) == folder.path / "transform-3-3.png"
 
 
-MOVED_WRONG = {
-    "elsewhere": ({"image": "../moved-3-1.png"}, "must be 'moved-3-1.png'"),
-    "another number": ({"image": "moved-3-2.png"}, "must be 'moved-3-1.png'"),
+WRONG_TRANSFORMS = {
+    "elsewhere": ({"image": "../transform-3-1.png"}, "must be 'transform-3-1.png'"),
+    "another number": ({"image": "transform-3-2.png"}, "must be 'transform-3-1.png'"),
     "long": ({"how": "x" * 201}, "one short line"),
     "lines": ({"how": "rotate 8\nmodel forged"}, "one short line"),
     "step": ({"at": -1}, "at least 0"),
@@ -105,25 +106,49 @@ MOVED_WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", MOVED_WRONG)
-def test_malformed_moved_record(folder: SheetFolder, name: str) -> None:
-    folder.add_moved(3, picture(3), "rotate 8", 2, 0, Cost(5, 0, 6))
-    change, expected = MOVED_WRONG[name]
+@pytest.mark.parametrize("name", WRONG_TRANSFORMS)
+def test_malformed_transform_record(folder: SheetFolder, name: str) -> None:
+    folder.add_transform(3, picture(3), "rotate 8", 2, 0, Cost(5, 0, 6))
+    change, expected = WRONG_TRANSFORMS[name]
     path = folder.path / "sheet.json"
     data = json.loads(path.read_text())
-    data["previews"][1]["moved"][0].update(change)
+    data["previews"][1]["transforms"][0].update(change)
     path.write_text(json.dumps(data))
     with pytest.raises(SheetError, match=expected):
         SheetFolder.open(folder.path)
 
 
-def test_a_sheet_written_before_there_were_moved_images(folder: SheetFolder) -> None:
-    path = folder.path / "sheet.json"
-    data = json.loads(path.read_text())
+def _as_first_version(folder: SheetFolder, **changes: Any) -> None:
+    """`sheet.json` as release 0.1 wrote it, or releases before that."""
+    data = json.loads((folder.path / "sheet.json").read_text())
     for entry in data["previews"]:
-        del entry["moved"]
-    path.write_text(json.dumps(data))
+        entry["moved"] = entry.pop("transforms")
+        for key in changes.get("without", ()):
+            del entry[key]
+        for number, moved in enumerate(entry.get("moved", ()), 1):
+            name = f"moved-{entry['seed']}-{number}.png"
+            (folder.path / moved["image"]).rename(folder.path / name)
+            moved["image"] = name
+    (folder.path / "sheet.json").write_text(json.dumps({**data, "version": 1}))
+
+
+def test_a_sheet_written_before_there_were_transforms(folder: SheetFolder) -> None:
+    _as_first_version(folder, without=["moved"])
     assert SheetFolder.open(folder.path).record == folder.record
+
+
+def test_the_moved_images_of_the_first_version_are_transforms(folder: SheetFolder) -> None:
+    folder.add_transform(3, picture(3), "rotate 8", 2, 0, Cost(5, 0, 6))
+    _as_first_version(folder)
+    there = SheetFolder.open(folder.path)
+    assert there.transform(3, "rotate 8", 2, 0) == folder.path / "moved-3-1.png"
+    assert not there.faults()
+    # Extended, it is a sheet of this version, and the image keeps its name.
+    assert there.add_transform(3, picture(4), "rotate 9", 2, 0, Cost(5, 0, 6)).name == "transform-3-2.png"
+    assert json.loads((folder.path / "sheet.json").read_text())["version"] == 2
+    assert SheetFolder.open(folder.path).transform(3, "rotate 8", 2, 0) == folder.path / "moved-3-1.png"
+    write_views(there, "sheet")
+    assert "<figcaption>rotate 8</figcaption>" in (folder.path / "index.html").read_text()
 
 
 def _flip(data: bytes) -> bytes:
@@ -154,11 +179,7 @@ def test_changed_picture_is_seen(folder: SheetFolder, damage: Callable[[bytes], 
 
 @pytest.mark.parametrize("damage", [lambda d: d[:-30], lambda d: b"", lambda d: d[:40] + b"IDAX" + d[44:]])
 def test_a_sheet_without_hashes_of_its_pictures(folder: SheetFolder, damage: Callable[[bytes], bytes]) -> None:
-    path = folder.path / "sheet.json"
-    data = json.loads(path.read_text())
-    for entry in data["previews"]:
-        del entry["image_sha256"]
-    path.write_text(json.dumps(data))
+    _as_first_version(folder, without=["image_sha256"])
     assert SheetFolder.open(folder.path).ready() == (0, 3, 7)
     image = folder.path / "preview-3.png"
     image.write_bytes(damage(image.read_bytes()))
@@ -248,7 +269,7 @@ MALFORMED = {
     "deep": (lambda t: "[" * 100_000, "not readable as JSON"),
     "a number": (lambda t: "3", "no commutant sheet"),
     "other format": (_edited(lambda d: d.update(format="x")), "no commutant sheet"),
-    "newer": (_edited(lambda d: d.update(version=2)), "version 2"),
+    "newer": (_edited(lambda d: d.update(version=3)), "version 3"),
     "field missing": (_edited(lambda d: d.pop("call")), "call"),
     "field unknown": (_edited(lambda d: d.update(run="rm")), "run"),
     "infinite cost": (lambda t: t.replace('"seconds": 0.7', '"seconds": Infinity', 1), "not readable as JSON"),
@@ -257,8 +278,11 @@ MALFORMED = {
     "huge time": (_edited(lambda d: d["previews"][0]["cost"].update(seconds=10**400)), "time in seconds"),
     "huge size": (_edited(lambda d: d["call"].update(height=10**9)), "height must be at most 99999"),
     "huge steps": (_edited(lambda d: d["call"].update(num_inference_steps=10**9)), "at most 10000"),
-    "huge tail": (_edited(lambda d: d["plan"].update(tail=10**12)), "tail must be at most 10000"),
-    "huge switch": (_edited(lambda d: d["plan"].update(switch=10**12)), "switch must be at most 10000"),
+    "huge stage": (
+        _edited(lambda d: d["plan"]["stages"][0].update(steps=10**12)),
+        "steps of a stage must lie in 1..10000",
+    ),
+    "huge head": (_edited(lambda d: d["plan"].update(head=10**12)), "head must lie in 0..10000"),
     "many previews": (_edited(lambda d: d.update(previews=[1] * 10_001)), "at most 10000 previews"),
     "half a character": (lambda t: t.replace("a fox", "\\ud800"), "not readable as JSON"),
     "endless number": (lambda t: t.replace('"seconds": 0.7', '"seconds": 1e999', 1), "too large"),
@@ -270,8 +294,8 @@ MALFORMED = {
     "boolean cost": (_edited(lambda d: d["previews"][0]["cost"].update(high=True)), "high"),
     "no prompt": (_edited(lambda d: d["call"].pop("prompt")), "prompt"),
     "no size": (_edited(lambda d: d["call"].update(height="64")), "height"),
-    "odd plan": (_edited(lambda d: d["plan"].update(switch=-1)), "switch"),
-    "odd guidance": (_edited(lambda d: d["plan"].update(guidance={"kind": 3})), "guidance"),
+    "odd plan": (_edited(lambda d: d["plan"].update(head=-1)), "head"),
+    "odd guidance": (_edited(lambda d: d["plan"]["stages"][0].update(guidance={"kind": 3})), "guidance"),
     "odd model": (_edited(lambda d: d["model"].update(source="shell")), "source"),
     "no fingerprint": (_edited(lambda d: d["model"].update(fingerprint="")), "fingerprint"),
     "odd digest": (_edited(lambda d: d["previews"][0].update(tape_sha256="zz")), "tape_sha256"),
@@ -323,7 +347,9 @@ CHANGES = {
     "model": {"model": dataclasses.replace(MODEL, source="pretrained", name="a/b")},
     "dtype": {"model": dataclasses.replace(MODEL, dtype="bfloat16")},
     "model weights": {"model": dataclasses.replace(MODEL, fingerprint="other")},
-    "plan operator": {"plan": preset("paper", 6)},
+    "plan head": {"plan": PLAN.replaced(head=3)},
+    "plan operator": {"plan": PLAN.with_last(operator="mean")},
+    "plan stages": {"plan": Plan.live(3)},
     "head batch": {"head_batch": 4},
 }
 

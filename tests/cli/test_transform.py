@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from commutant.integrations import cli
-from commutant.integrations.commands import models, picking, values
-from commutant.integrations.sheet_folder import SheetFolder
+from commutant.integrations.cli import models, values
+from commutant.integrations.sheets.folder import SheetFolder
 from commutant.operators import Affine, Flip, Translate, Warp
 
 from .fakes import FakePreviewer, preview, record
@@ -31,7 +31,7 @@ def sheet(tmp_path: Path) -> Path:
 def previewer(monkeypatch: pytest.MonkeyPatch) -> FakePreviewer:
     fake = FakePreviewer()
     monkeypatch.setattr(models, "load", lambda *_, **__: object())
-    monkeypatch.setattr(picking, "_previewer", lambda _: fake)
+    monkeypatch.setattr("commutant.adapters.diffusers.Previewer", lambda *_, **__: fake)
     return fake
 
 
@@ -49,18 +49,18 @@ MOVES = [
 def test_moves(sheet: Path, previewer: FakePreviewer, capsys: Capture, line, operator, how) -> None:
     assert cli.main(["transform", str(sheet), "--pick", "3", *line]) == 0
     assert previewer.operators == [operator]
-    assert f"moved-3-1.png  ({how}; 5 of 6 evaluations" in capsys.readouterr().out
+    assert f"transform-3-1.png  ({how}; 5 of 6 evaluations" in capsys.readouterr().out
     page = (sheet / "index.html").read_text()
     assert f"<figcaption>{how}</figcaption>" in page
     assert cli.main(["info", str(sheet)]) == 0
-    assert f"moved-3-1.png ({how})" in capsys.readouterr().out
+    assert f"transform-3-1.png ({how})" in capsys.readouterr().out
 
     assert cli.main(["transform", str(sheet), "--all", *line]) == 0  # the other seed only
     assert previewer.asked == [3, 0]
-    assert "moved-3-1.png  (made already)" in capsys.readouterr().out
+    assert "transform-3-1.png  (made already)" in capsys.readouterr().out
     assert cli.main(["transform", str(sheet), "--pick", "3", *line, "--at", "1", "--noise-seed", "5"]) == 0
-    assert (sheet / "moved-3-2.png").is_file()
-    moved = SheetFolder.open(sheet).record.entry(3).moved
+    assert (sheet / "transform-3-2.png").is_file()
+    moved = SheetFolder.open(sheet).record.entry(3).transforms
     assert [(m.at, m.noise_seed) for m in moved] == [(2, 0), (1, 5)]
 
 
@@ -158,9 +158,9 @@ def test_displacements() -> None:
 
 def test_ctrl_c_keeps_what_was_made(sheet: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(models, "load", lambda *_, **__: object())
-    monkeypatch.setattr(picking, "_previewer", lambda _: FakePreviewer(stop_at=3))
+    monkeypatch.setattr("commutant.adapters.diffusers.Previewer", lambda *_, **__: FakePreviewer(stop_at=3))
     assert cli.main(["transform", str(sheet), "--all", "--flip", "h"]) == 130
     assert "stopped after 1 of 2" in capsys.readouterr().err
-    assert (sheet / "moved-0-1.png").is_file()
-    assert "moved-0-1" not in (sheet / "index.html").read_text()  # pictures are inside the page, not beside it
+    assert (sheet / "transform-0-1.png").is_file()
+    assert "transform-0-1" not in (sheet / "index.html").read_text()  # pictures are inside the page, not beside it
     assert "<figcaption>flip h</figcaption>" in (sheet / "index.html").read_text()

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from commutant.errors import Refusal
 from commutant.integrations import cli
-from commutant.integrations.commands import models
-from commutant.integrations.errors import Refusal
-from commutant.integrations.model_folder import check_model_folder
-from commutant.integrations.sheet_folder import SheetFolder
-from commutant.integrations.sheet_record import ModelRecord
-from commutant.integrations.views import write_views
+from commutant.integrations.cli import models
+from commutant.integrations.sheets.folder import SheetFolder
+from commutant.integrations.sheets.model_folder import check_model_folder
+from commutant.integrations.sheets.record import ModelRecord
+from commutant.integrations.sheets.views import write_views
 
 from ..diffusers.tiny import tiny_flux
 from .fakes import picture, preview, record

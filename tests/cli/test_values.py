@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commutant.integrations.commands import values
-from commutant.integrations.sheet_record import ranges
+from commutant.integrations.cli import values
+from commutant.integrations.sheets.record import ranges
 
 SEEDS = st.lists(st.integers(0, 10**6), min_size=1, max_size=30, unique=True)
 

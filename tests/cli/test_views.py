@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from commutant.adapters.sheet import Cost
-from commutant.integrations.contact_sheet import PAPER, contact_sheet
-from commutant.integrations.page import page
-from commutant.integrations.sheet_folder import png
-from commutant.integrations.sheet_record import PreviewRecord, SheetRecord, file_names
+from commutant.integrations.sheets.contact_sheet import PAPER, contact_sheet
+from commutant.integrations.sheets.folder import png
+from commutant.integrations.sheets.page import page
+from commutant.integrations.sheets.record import PreviewRecord, SheetRecord, file_names
 
 from .fakes import CALL, picture, record
 

@@ -125,9 +125,9 @@ def test_each_image_of_a_batch_gets_its_own_phase(graph, unet):
 def test_the_phase_of_an_image_does_not_depend_on_its_batch(graph, nodes, unet, monkeypatch):
     from importlib import import_module
 
-    previewing, made = import_module(_package(nodes) + ".previewing"), []
+    preview, made = import_module(_package(nodes) + ".preview"), []
 
-    class Noted(previewing.TwoCallPreview):
+    class Noted(preview.TwoCallPreview):
         def __init__(self, *args):
             super().__init__(*args)
             made.append(self)
@@ -137,7 +137,7 @@ def test_the_phase_of_an_image_does_not_depend_on_its_batch(graph, nodes, unet, 
         graph.compare(unet, condition(1), start, **plan)
         return made.pop().choice
 
-    monkeypatch.setattr(previewing, "TwoCallPreview", Noted)
+    monkeypatch.setattr(preview, "TwoCallPreview", Noted)
     different = set()
     for seed in range(4):
         pair = choice(latent(2), seed)
@@ -184,7 +184,7 @@ def test_conditions_on_a_part_of_the_image(graph, unet, extra):
 def test_an_area_covers_the_same_part_at_low_resolution(nodes):
     from importlib import import_module
 
-    area = import_module(_package(nodes) + ".conditions")._area
+    area = import_module(_package(nodes) + ".preview")._area
     assert area((8, 4, 8, 12), (16, 16), (8, 8)) == (4, 2, 4, 6)
     assert area((3, 8, 8, 1, 0, 8), (16, 16), (8, 8)) == (3, 4, 4, 1, 0, 4)  # time is left alone
 

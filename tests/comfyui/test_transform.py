@@ -84,9 +84,9 @@ def test_other_refusals(graph, nodes, unet):
         graph.moved(unet, latent(), sampler_object=made)
 
 
-def test_all_movements_in_one_are_those_after_each_other(nodes):
+def test_all_in_one_is_one_after_the_other(nodes):
     name = type(nodes.NODE_CLASS_MAPPINGS["CommutantTransformSampler"]()).__module__.rsplit(".", 1)[0]
-    operator = import_module(name + ".moving").movement_operator
+    operator = import_module(name + ".transform").pixel_operator
     x = torch.randn(1, 1, 12, 12, dtype=torch.float64)
     assert torch.allclose(operator(0, 0, 90.0, 1.0, "none")(x), x.rot90(1, (-2, -1)))  # counter-clockwise
     one = operator(2, 1, 90.0, 1.0, "horizontal")(x)

@@ -10,8 +10,8 @@ import torch
 
 from commutant.adapters.diffusers import Previewer, UnsupportedError
 from commutant.adapters.diffusers.schedulers.noise_levels import shift_of, shifted_timesteps
-from commutant.integrations.commands import preview
-from commutant.integrations.errors import Refusal
+from commutant.errors import Refusal
+from commutant.integrations.cli import preview
 
 from .test_pipelines import made
 from .tiny import euler

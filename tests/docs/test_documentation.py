@@ -75,7 +75,7 @@ def test_readme_pipeline_example(monkeypatch: pytest.MonkeyPatch) -> None:
     space: dict[str, Any] = {}
     exec(example, space)
     assert space["sheet"][3].image.size == (32, 32)
-    assert space["image"].size == space["moved"].size == (64, 64)
+    assert space["final"].size == space["shifted"].size == (64, 64)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commutant.commutator import Plan, preset
-from commutant.integrations.errors import Refusal
+from commutant.commutator import Guidance, Plan, PointwiseField, RectifiedFlow, Stage, euler, preset
+from commutant.errors import Refusal
 from commutant.integrations.evaluation.comparison import Seconds
 from commutant.integrations.evaluation.ledger import Ledger, Outcome
 from commutant.integrations.evaluation.methods import TABLES, Method, candidates
@@ -166,7 +166,7 @@ def test_every_table_can_be_made_for_any_number_of_steps(steps):
         assert len(set(names)) == len(names)
         for method in methods:
             if method.plan is not None:
-                assert method.plan.switch < (method.plan.head_steps or steps) or steps < 8
+                assert method.plan.head <= steps - bool(method.plan.stages)
 
 
 def test_tables_say_what_the_lines_hold(tmp_path):
@@ -177,3 +177,23 @@ def test_tables_say_what_the_lines_hold(tmp_path):
     assert "| fewer | 1.00 |" in workflow_table(lines)
     write_csv(lines, METRICS, tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_text().splitlines()[1].startswith("matched,ours,0.26667,0.80000,3.500,")
+
+
+@pytest.mark.parametrize(
+    ("plan", "count"),
+    [
+        (Plan.fewer(8), 8),
+        (Plan.live(6), 6),
+        (preset("matched", STEPS), 7),  # the head, and the reference at the switch
+        (preset("direct", STEPS), 0),
+        (Plan(0, (Stage(1, 2), Stage(2, 4))), 2),
+        (Plan(0, (Stage(1, 2), Stage(2, 4, guidance=Guidance("defect", 2, 1.0)))), 3),
+        (Plan(4, (Stage(1, 2), Stage(2, 4, guidance=Guidance("defect", 2, 1.0)))), 7),
+        (Plan(4, (Stage(1, 3),)), 7),
+    ],
+)
+def test_high_evaluations_are_those_that_the_reference_sampler_counts(plan: Plan, count: int):
+    times = np.linspace(1, 0, (plan.steps if plan.own_schedule else STEPS) + 1).tolist()
+    noise = np.random.default_rng(1).standard_normal((1, 1, 8, 8))
+    made = euler.preview(plan, RectifiedFlow(), PointwiseField(lambda x, t: 0.5 * x), noise, times)
+    assert Method("a", "ours", plan).high_evaluations == made.high_evaluations == count

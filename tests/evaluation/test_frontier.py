@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from commutant.integrations.errors import Refusal
+from commutant.errors import Refusal
 from commutant.integrations.evaluation import Point, pareto, plot_frontier
 from commutant.integrations.evaluation.plots import Box, placed
 

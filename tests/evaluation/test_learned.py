@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from commutant.integrations.errors import Refusal
+from commutant.errors import Refusal
 from commutant.integrations.evaluation import learned
 
 from .pictures import blurred, scene

@@ -53,11 +53,14 @@ def names(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
+OWN = ("__init__.py", "__main__.py", "errors.py")
+
+
 def modules() -> set[str]:
-    """Every Python file of the four packages and the two at the root, as the wheel should hold it."""
+    """Every Python file of the four packages and those of the root, as the wheel should hold it."""
     folders = ("operators", "commutator", "adapters", "integrations")
     files = [p for folder in folders for p in (ROOT / folder).rglob("*.py") if TRAINING not in p.parents]
-    return {f"commutant/{p.relative_to(ROOT).as_posix()}" for p in [*files, ROOT / "__init__.py", ROOT / "__main__.py"]}
+    return {f"commutant/{p.relative_to(ROOT).as_posix()}" for p in [*files, *(ROOT / name for name in OWN)]}
 
 
 def test_wheel_holds_every_module(names: set[str]) -> None:
@@ -66,7 +69,7 @@ def test_wheel_holds_every_module(names: set[str]) -> None:
 
 
 def test_wheel_holds_data_and_licences(names: set[str]) -> None:
-    data = {"py.typed", "integrations/page.css", "integrations/page.js"}
+    data = {"py.typed", *(f"integrations/sheets/page.{kind}" for kind in ("css", "html", "js"))}
     for folder in ("sprites", "weights"):
         data |= {p.relative_to(ROOT).as_posix() for p in (SCENES / folder).rglob("*") if p.is_file()}
     data |= {p.relative_to(ROOT).as_posix() for p in SCENES.glob("*.json")}
@@ -78,7 +81,7 @@ def test_wheel_holds_data_and_licences(names: set[str]) -> None:
 def test_wheel_holds_nothing_else(names: set[str]) -> None:
     tops = {n.split("/")[1] for n in names if n.startswith("commutant/")}
     tops -= {"install.py"}  # of the web UIs; setuptools takes all modules that lie in a package's folder
-    assert tops == {"__init__.py", "__main__.py", "py.typed", "operators", "commutator", "adapters", "integrations"}
+    assert tops == {*OWN, "py.typed", "operators", "commutator", "adapters", "integrations"}
     assert not [n for n in names if "/scenes/training/" in n]
     others = {n.split("/")[0] for n in names} - {"commutant"}
     assert len(others) == 1
@@ -90,7 +93,7 @@ def test_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None
         archive.extractall(tmp_path)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     code = (
-        "import commutant, sys; from commutant.integrations.page import _asset; import commutant.commutator;"
+        "import commutant, sys; from commutant.integrations.sheets.page import _asset; import commutant.commutator;"
         "print(commutant.__file__, len(_asset('page.css')) > 0, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)

@@ -14,14 +14,15 @@ MODULES = (
     "commutant.operators",
     "commutant.commutator",
     "commutant.adapters",
+    "commutant.errors",
     "commutant.adapters.sheet",
     "commutant.adapters.diffusers",
     "commutant.adapters.k_diffusion",
     "commutant.integrations",
     "commutant.integrations.cli",
-    "commutant.integrations.sheet_folder",
-    "commutant.integrations.page",
-    "commutant.integrations.contact_sheet",
+    "commutant.integrations.sheets.folder",
+    "commutant.integrations.sheets.page",
+    "commutant.integrations.sheets.contact_sheet",
 )
 FRAMEWORKS = ("torch", "diffusers", "transformers", "PIL", "tqdm")
 
@@ -55,7 +56,7 @@ def test_root_is_lazy_but_knows_its_parts() -> None:
     )
     first, second = done.stdout.splitlines()
     assert first == "False"
-    parts = ["__version__", "adapters", "commutator", "integrations", "load_scenes", "operators"]
+    parts = ["__version__", "adapters", "commutator", "errors", "integrations", "load_scenes", "operators"]
     assert second.split() == ["Plan", "SCENES_CALL_DEFAULTS", *parts]
 
 

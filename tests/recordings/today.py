@@ -28,11 +28,11 @@ from commutant.commutator import (
     preset,
 )
 from commutant.integrations import cli
-from commutant.integrations.plan_file import PlanFile
+from commutant.integrations.plans import PlanFile
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
-from commutant.integrations.sheet_folder import SheetFolder
-from commutant.integrations.sheet_record import ModelRecord, SheetRecord
-from commutant.integrations.webui import settings
+from commutant.integrations.sheets.folder import SheetFolder
+from commutant.integrations.sheets.record import ModelRecord, SheetRecord
+from commutant.integrations.webui import accordion
 from commutant.operators import (
     Affine,
     BlockMean,
@@ -70,7 +70,7 @@ def plans(steps: int) -> dict[str, Any]:
     last = Guidance("defect", 2, 1.0, "linear", "last")
     return {
         **presets(steps),
-        "shown": Plan.live(4),
+        "shown": Plan.live(4, name="shown"),
         "fewer": Plan.fewer(3),
         "fewer, order 2": Plan.fewer(4, order=2),
         "order 2": staged(2, order=2),
@@ -267,7 +267,7 @@ PROMPT = "a fox and a balloon"
 STEPS = 6
 CALL = {"height": 64, "width": 96, "num_inference_steps": STEPS, "max_sequence_length": 16}
 TAPED = ("matched", "shown", "fewer", "settle")
-SHEET = {"seeds": (3, 4), "finished": 3, "moved": "translate 16,0"}
+SHEET = {"seeds": (3, 4), "finished": 3, "transform": "translate 16,0"}
 
 
 def write_tape(item: Any, path: Path) -> None:
@@ -317,8 +317,8 @@ def write_sheet(pipe: Any, folder: Path) -> None:
         sheet.add(item)
     (final,) = finals(pipe, items[:1], output=None)
     sheet.add_final(SHEET["finished"], final.image, final.cost)
-    (moved,) = made.transform(items[:1], PIXEL_MOVES["translate"], at=2)
-    sheet.add_moved(SHEET["finished"], moved.image, SHEET["moved"], 2, 0, moved.cost)
+    moved = made.transform(items[0], PIXEL_MOVES["translate"], at=2)
+    sheet.add_transform(SHEET["finished"], moved.image, SHEET["transform"], 2, 0, moved.cost)
 
 
 def read_sheet(folder: Path) -> tuple[Any, dict[int, Any]]:
@@ -326,7 +326,7 @@ def read_sheet(folder: Path) -> tuple[Any, dict[int, Any]]:
     sheet = SheetFolder.open(folder)
     assert sheet.ready() == sheet.seeds
     assert sheet.finished(SHEET["finished"])
-    assert sheet.moved(SHEET["finished"], SHEET["moved"], 2, 0) is not None
+    assert sheet.transform(SHEET["finished"], SHEET["transform"], 2, 0) is not None
     return sheet.record.plan, {seed: sheet.load(seed) for seed in sheet.seeds}
 
 
@@ -346,9 +346,9 @@ ACCORDION = ("preview", "matched", "4/3", 5, 2)
 
 def written_infotext() -> dict[str, str]:
     """What the web UI's infotext says of a preview made with `ACCORDION`."""
-    return settings.Settings.read(*ACCORDION).infotext()
+    return accordion.Settings.read(*ACCORDION).infotext()
 
 
 def read_infotext(said: Mapping[str, str]) -> tuple[Any, ...]:
     """The accordion's values after the program has parsed an infotext."""
-    return tuple(settings.restored(field, said) for field in ("mode", "name", "scale", "switch", "corrections"))
+    return tuple(accordion.from_infotext(field, said) for field in ("mode", "name", "scale", "switch", "corrections"))

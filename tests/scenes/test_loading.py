@@ -15,8 +15,8 @@ pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
 import commutant  # noqa: E402
-from commutant.integrations.commands.models import Choice, defaults_of, load  # noqa: E402
-from commutant.integrations.errors import Refusal  # noqa: E402
+from commutant.errors import Refusal  # noqa: E402
+from commutant.integrations.cli.models import Choice, defaults_of, load  # noqa: E402
 from commutant.integrations.scenes import WEIGHTS, is_scenes  # noqa: E402
 
 _BY_DIFFUSERS = """
@@ -27,7 +27,7 @@ pipe = DiffusionPipeline.from_pretrained(sys.argv[1], use_safetensors=True)
 _BY_COMMAND = """
 import sys
 from diffusers import FluxPipeline
-from commutant.integrations.commands.models import Choice, load
+from commutant.integrations.cli.models import Choice, load
 pipe = load(Choice(sys.argv[1], device="cpu").record(), quiet=True)
 """
 _CHECK = """

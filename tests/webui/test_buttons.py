@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from commutant.integrations.webui.gallery import DONE, Gallery, kept
+from commutant.integrations.webui.buttons import DONE, Gallery, sendable
 
 from . import fake_program
 
@@ -127,11 +127,11 @@ def test_errors_of_a_finish_are_shown_by_the_queue(host, page):
 def test_images_go_back_without_being_saved_twice():
     image = fake_program.decoded(fake_program.torch.zeros(4, 2, 2))
     image.filename = "a.png?123"
-    assert kept((image, None)) is image
+    assert sendable((image, None)) is image
     assert image.already_saved_as == "a.png"
-    assert kept({"name": "b.png?4", "data": None, "is_file": True}) == "b.png"
-    assert kept([{"name": "c.png"}, "caption"]) == "c.png"
-    assert kept({"image": {"path": "d.png"}, "caption": None}) == "d.png"
+    assert sendable({"name": "b.png?4", "data": None, "is_file": True}) == "b.png"
+    assert sendable([{"name": "c.png"}, "caption"]) == "c.png"
+    assert sendable({"image": {"path": "d.png"}, "caption": None}) == "d.png"
 
 
 def test_the_buttons_are_tied_once_all_parts_of_the_page_exist(host):

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from commutant.integrations.webui.identity import key_of
-from commutant.integrations.webui.requests import fields_said
+from commutant.integrations.webui.requests import fields_from_infotext
+from commutant.integrations.webui.tapes import key_of
 
 from . import fake_program
 
@@ -104,9 +104,11 @@ GOOD = {
 
 
 def test_an_infotext_makes_a_request():
-    fields = fields_said(GOOD, fake_program.known_fields())
+    fields = fields_from_infotext(GOOD, fake_program.known_fields())
     assert (fields["width"], fields["height"], fields["seed"], fields["enable_hr"]) == (512, 768, 5, False)
-    twice = fields_said(GOOD | {"Denoising strength": "0.5", "Hires upscale": "1.5"}, fake_program.known_fields())
+    twice = fields_from_infotext(
+        GOOD | {"Denoising strength": "0.5", "Hires upscale": "1.5"}, fake_program.known_fields()
+    )
     assert (twice["enable_hr"], twice["hr_scale"], twice["denoising_strength"]) == (True, 1.5, 0.5)
     assert set(twice) <= fake_program.known_fields()
 
@@ -126,11 +128,11 @@ def test_an_infotext_makes_a_request():
 )
 def test_an_infotext_that_cannot_be_true_is_refused(change):
     with pytest.raises(ValueError, match="infotext"):
-        fields_said(GOOD | change, fake_program.known_fields())
+        fields_from_infotext(GOOD | change, fake_program.known_fields())
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
 def test_an_infotext_that_says_too_little_is_refused(name):
     said = {k: v for k, v in GOOD.items() if k != name}
     with pytest.raises(ValueError, match="does not say"):
-        fields_said(said, fake_program.known_fields())
+        fields_from_infotext(said, fake_program.known_fields())

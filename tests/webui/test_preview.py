@@ -90,7 +90,7 @@ def test_the_denoiser_s_count_is_the_high_resolution_run_s(host):
 
 
 def test_that_check_sees_a_count_left_alone(host, monkeypatch):
-    kind = sys.modules["commutant_webui_extension.integrations.webui.hosting"].Denoiser
+    kind = sys.modules["commutant_webui_extension.integrations.webui.sampler"].ProgramDenoiser
     call = kind.__call__
 
     def uncounted(self, x, sigma, **kwargs):

@@ -35,12 +35,12 @@ def test_a_program_without_the_hook(host, monkeypatch):
 
 
 def test_an_adaptive_sampler_is_told_by_what_it_takes(host):
-    from commutant.integrations.webui.refusals import reason
+    from commutant.integrations.webui.sampler import refusal
 
     from . import fake_sampling
 
     sampler = SimpleNamespace(func=fake_sampling.sample_adaptive, model_wrap_cfg=None)
-    assert "adaptive" in reason(SimpleNamespace(sampler=sampler, sampler_name="DPM adaptive"))
+    assert "adaptive" in refusal(SimpleNamespace(sampler=sampler, sampler_name="DPM adaptive"))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_size_that_does_not_divide(host):
     assert "nearest valid sizes" in comments
 
 
-@pytest.mark.parametrize("missing", ["reason", "is_wrapped", "captured"])
+@pytest.mark.parametrize("missing", ["refusal", "is_wrapped", "request_of"])
 def test_a_hook_that_meets_an_unknown_program(host, monkeypatch, missing):
     """The program would swallow the hook's own errors without a word."""
 
@@ -107,7 +107,7 @@ def test_a_hook_that_meets_an_unknown_program(host, monkeypatch, missing):
 
 
 def test_flow_models_are_told_by_their_predictor():
-    from commutant.integrations.webui.refusals import is_flow
+    from commutant.integrations.webui.sampler import is_flow
 
     def forge(kind):
         predictor = SimpleNamespace(prediction_type=kind)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from commutant.integrations.webui.settings import FIELDS, Settings, restored
+from commutant.integrations.webui.accordion import INFOTEXT, Settings, from_infotext
 
 from . import fake_program
 
@@ -11,7 +11,7 @@ def round_trip(settings, written=Settings.infotext):
     """The settings that "PNG info" puts back."""
     text = "a fox\n" + ", ".join(f"{k}: {v}" for k, v in {"Steps": 20, "Seed": 1, **written(settings)}.items())
     said = fake_program.parse_generation_parameters(text)
-    return Settings(*(restored(field, said) for field in Settings.__dataclass_fields__))
+    return Settings(*(from_infotext(field, said) for field in Settings.__dataclass_fields__))
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def round_trip(settings, written=Settings.infotext):
 )
 def test_an_infotext_restores_the_accordion(settings):
     assert round_trip(settings) == settings
-    assert set(settings.infotext()) <= set(FIELDS)
+    assert set(settings.infotext()) <= set(INFOTEXT)
 
 
 def test_that_check_sees_a_value_that_looks_like_a_size():
@@ -46,7 +46,7 @@ def test_an_infotext_without_a_preview_switches_it_off():
     ],
 )
 def test_an_infotext_may_say_anything(said):
-    values = [restored(field, said) for field in Settings.__dataclass_fields__]
+    values = [from_infotext(field, said) for field in Settings.__dataclass_fields__]
     Settings.read(*values)
 
 

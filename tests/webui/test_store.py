@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from commutant.commutator import Tape
-from commutant.integrations.webui.store import TapeStore, size_of
+from commutant.integrations.webui.tapes import TapeStore, size_of
 
 KEYS = [c * 64 for c in "0123456789abcdef"]
 

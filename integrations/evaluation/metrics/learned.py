@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import Refusal
+from ....errors import Refusal
 from . import Metric
 from .pictures import Picture, pair
 

@@ -1,26 +1,23 @@
 """Training checkpoints as safetensors and JSON, no pickle: models, averages, optimizer states, written atomically."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn, optim
+
+from ....commutator.atomic import write_atomically
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON through a temporary file, so that a crash never leaves half a file."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    """Write JSON, whole or not at all."""
+    write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write safetensors through a temporary file."""
-    partial = path.with_name(path.name + ".partial")
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, str(partial))
-    os.replace(partial, path)
+    """Write safetensors, whole or not at all."""
+    write_atomically(path, save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}))
 
 
 def _flatten(optimizer: optim.Optimizer, prefix: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

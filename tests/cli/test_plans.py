@@ -1,0 +1,83 @@
+"""Plans as people give them: presets with numbers, and files; anything else is refused by name."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from commutant.commutator import Plan, preset
+from commutant.errors import Refusal
+from commutant.integrations.plans import PlanFile, asked_plan
+
+MATCHED = preset("matched", 30).replaced(early_switch=0.2)
+
+
+@pytest.mark.parametrize(
+    "plan", [preset("matched", 30), preset("paper", 30), Plan.fewer(6, order=2), Plan.live(4), MATCHED]
+)
+def test_round_trip(tmp_path: Path, plan: Plan) -> None:
+    PlanFile(plan, 30, {"psnr": 20.5}).save(tmp_path / "plan.json")
+    assert PlanFile.load(tmp_path / "plan.json") == PlanFile(plan, 30, {"psnr": 20.5})
+
+
+def _changed(**changes) -> str:
+    data = {"format": "commutant-plan", "version": 1, "steps": 30, "plan": preset("matched", 30).to_dict()}
+    return json.dumps({**data, **changes})
+
+
+def _stage(**changes) -> str:
+    data = preset("matched", 30).to_dict()
+    return _changed(plan={**data, "stages": [{**data["stages"][0], **changes}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "no plan of this version"),
+        (_changed(version=2), "no plan of this version"),
+        (_changed(steps="30"), "'steps'"),
+        (_changed(steps=True), "'steps'"),
+        (_changed(plan=None), "lacks the fields"),
+        (_stage(steps=-1), "steps"),
+        (_stage(order=3), "order"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "early_switch": "x"}), "early_switch"),
+        (_stage(scale="1/2"), "scale"),
+        (_stage(operator="strided", scale="4/3"), "integer scale"),
+        (_changed(plan={**preset("matched", 30).to_dict(), "head": 10**12}), "head must lie in"),
+        (" " * 200_000, "too large"),
+    ],
+)
+def test_anything_else_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(Refusal, match=said):
+        PlanFile.load(path)
+    with pytest.raises(Refusal, match="cannot read"):
+        PlanFile.load(tmp_path / "none.json")
+
+
+def test_a_preset_with_numbers() -> None:
+    assert asked_plan(None, 30) == preset("matched", 30)
+    assert asked_plan("paper", 30, 4) == preset("paper", 30, 4)
+    plan = asked_plan("matched", 30, Fraction(4, 3), switch=3, tail=4)
+    assert (plan.head, plan.scale, plan.steps) == (3, Fraction(4, 3), 4)
+    assert plan.stages[0].guidance == preset("matched", 30).stages[0].guidance
+    assert asked_plan("direct", 30, switch=0).head == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "said"),
+    [
+        ("best", {}, "unknown preset"),
+        ("matched", {"switch": 30}, "switch 30 leaves nothing to preview of 30 steps"),
+        ("matched", {"tail": 0}, "steps of a stage"),
+        ("paper", {"scale": Fraction(4, 3)}, "integer scale"),
+    ],
+)
+def test_numbers_that_make_no_plan(name: str, numbers: dict, said: str) -> None:
+    with pytest.raises(Refusal, match=said):
+        asked_plan(name, 30, **numbers)
