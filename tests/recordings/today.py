@@ -183,7 +183,7 @@ def loop_preview(sampler: Any, model: Any, x: Any, levels: Any, plan: Any, path:
 
 def loop_in_two_calls(sampler: Any, model: Any, x: Any, levels: Any, plan: Any) -> dict[str, Any]:
     """A preview whose low resolution has a model of its own: here the same one."""
-    halves = k_diffusion.Halves(plan)
+    halves = k_diffusion.TwoCallPreview(plan)
     halves.high(sampler, model, x, levels, disable=True)
     return {"latent": _array(halves.low(model)), "levels": np.array(halves.low_levels)}
 
@@ -193,8 +193,8 @@ def loop_finish(sampler: Any, model: Any, tape: Any) -> np.ndarray:
 
 
 def loop_move(sampler: Any, model: Any, x: Any, levels: Any, operator: Any, path: str, at: int) -> np.ndarray:
-    movement = k_diffusion.Movement(operator, at=at, seeds=[5, 6])
-    return _array(k_diffusion.move(sampler, model, x, levels, movement, disable=True, path=PATHS[path]))
+    how = {"at": at, "seeds": [5, 6], "disable": True, "path": PATHS[path]}
+    return _array(k_diffusion.transform(sampler, model, x, levels, operator, **how))
 
 
 def one_of_batch(tape: Any, index: int) -> Any:
