@@ -43,6 +43,8 @@ SIGNAL = ("fitted", "pixels")  # those that carry the denoised prediction only; 
 SELECTIONS = ("first", "random", "argmin", "argmax")
 PRESETS = ("staged", "matched", "paper", "naive", "direct", "fewer", "live")
 DEFAULT_PRESET = "staged"
+SAMPLER_PRESETS = ("matched", "paper", "naive", "direct")  # of samplers of any order whose states are their own
+DEFAULT_SAMPLER_PRESET = "matched"
 MOST_STEPS = 10_000  # of a head or a stage: no sampler is run that long, and a plan from a file must not try
 MOST_STAGES = 16
 
@@ -334,7 +336,7 @@ class Plan:
         return plan_of(data)
 
 
-def preset(name: str, steps: int, scale: Fraction | int = 2, *, order: int = 2, operator: str = "pixels") -> Plan:
+def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
     """A named plan for a final of `steps` steps. Counts are those at N = 30, in proportion for another N.
 
     - "staged": four of the final's own steps, three coarse ones at high resolution, four at low resolution, whose first
@@ -349,9 +351,9 @@ def preset(name: str, steps: int, scale: Fraction | int = 2, *, order: int = 2, 
 
     Args:
         scale: of the low resolution; "fewer" and "live" have none.
-        order: of the coarse steps of "staged" and "fewer": 2 for first-order samplers, 1 for those with an order of
-            their own.
-        operator: of "staged": "pixels" where the autoencoder is at hand, else "spectral".
+
+    "staged" and "fewer" take steps of second order, for first-order samplers, and "staged" goes through pixels:
+    `Previewer.suited` changes that where a scheduler has an order of its own or an autoencoder cannot encode.
 
     Raises:
         ValueError: for an unknown name or fewer than two steps.
@@ -365,7 +367,7 @@ def preset(name: str, steps: int, scale: Fraction | int = 2, *, order: int = 2, 
 
     if name == "staged":
         guidance = Guidance("defect", part(2), 1.0, "linear", "last")
-        coarse, low = Stage(Fraction(1), part(3), order=order), Stage(scale, part(4), operator, guidance=guidance)
+        coarse, low = Stage(Fraction(1), part(3), order=2), Stage(scale, part(4), "pixels", guidance=guidance)
         return Plan(part(4), (coarse, low), "staged")
     if name == "paper":
         guidance = Guidance("exact", steps=part(5), weight=0.04)
@@ -378,7 +380,7 @@ def preset(name: str, steps: int, scale: Fraction | int = 2, *, order: int = 2, 
     if name == "direct":
         return Plan(0, (Stage(scale),), "direct")
     if name == "fewer":
-        return Plan.fewer(max(2, part(8)), order)
+        return Plan.fewer(max(2, part(8)), 2)
     if name == "live":
         return Plan.live(part(8))
     raise ValueError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")

@@ -112,7 +112,7 @@ class Previewer:
         if isinstance(plan, Plan) and scale not in (None, plan.scale):
             raise ValueError(f"the plan has scale {plan.scale}; give a plan of other stages instead of scale={scale}")
         request = checked(self.pipe, prompt, seeds, generator, wanted, call)
-        the_plan = plan if isinstance(plan, Plan) else self._preset(plan, request, wanted)
+        the_plan = plan if isinstance(plan, Plan) else self._suited(preset(plan, request.steps, wanted), request)
         check_plan(the_plan, request, self.pipe)
         yield from self._made(request, the_plan, progress)
 
@@ -132,7 +132,7 @@ class Previewer:
             check_tape(preview, model, getattr(self.pipe, family.denoiser))
         request = Request.of_previews(self.pipe, previews)
         scale = previews[0].plan.scale if previews[0].plan.scale > 1 else 2
-        the_plan = plan if isinstance(plan, Plan) else self._preset(plan, request, Fraction(scale))
+        the_plan = plan if isinstance(plan, Plan) else self._suited(preset(plan, request.steps, scale), request)
         check_size(family.size_unit(self.pipe), the_plan.scale, request.height, request.width, type(self.pipe).__name__)
         check_plan(the_plan, request, self.pipe)
         *_, sheet = self._made(request, the_plan, progress, previews)
@@ -179,19 +179,27 @@ class Previewer:
             made.append(dataclasses.replace(refined, index=preview.index, tape=longest))
         return made[0] if isinstance(previews, Preview) else made
 
-    def _preset(self, name: str, request: Request, scale: Fraction) -> Plan:
-        """A preset as this pipeline can run it: of its scheduler's order, through pixels where those can be encoded."""
-        order = 2 if binding_of(self.pipe.scheduler).first_order else 1
-        plan = preset(name, request.steps, scale, order=order)
+    @holding
+    def suited(self, plan: Plan, prompt: Any = None, **call: Any) -> Plan:
+        """A plan as this pipeline can run it: what `preview` makes of a preset's name.
+
+        Coarse steps have order 1 where the scheduler has an order of its own, and a spectral crop stands in the place of
+        "pixels" where the pipeline's autoencoder takes and gives no single pictures. Arguments and errors as of
+        `stream`; nothing is evaluated.
+        """
+        return self._suited(plan, checked(self.pipe, prompt, [0], None, plan.scale, call))
+
+    def _suited(self, plan: Plan, request: Request) -> Plan:
+        if not binding_of(self.pipe.scheduler).first_order:
+            plan = plan.replaced(stages=[stage.replaced(order=1) for stage in plan.stages], name=plan.name)
         if all(stage.operator != "pixels" for stage in plan.stages):
             return plan
         try:
-            check_size(
-                request.family.size_unit(self.pipe), scale, request.height, request.width, type(self.pipe).__name__
-            )
+            check_plan(plan, request, self.pipe)
             Maker(self.pipe, request, plan, "", self.head_batch_size, self._layouts).check()
         except UnsupportedError:
-            return preset(name, request.steps, scale, order=order, operator="spectral")
+            changed = [s.replaced(operator="spectral") if s.operator == "pixels" else s for s in plan.stages]
+            return plan.replaced(stages=changed, name=plan.name)
         return plan
 
     def _made(

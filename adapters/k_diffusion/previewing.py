@@ -222,5 +222,5 @@ def _require_states(plan: Plan) -> None:
     if carried:
         raise UnsupportedError(
             f"operator {carried[0]!r} splits the state into signal and noise, and here the state is the sampler's own; "
-            "use operator 'spectral': preset(name, steps, operator='spectral')"
+            "use operator 'spectral', as the preset 'matched' does"
         )

@@ -95,7 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
         _note_unknown_words(arguments.prompt)
     asked = _asked(arguments)
     checked_call({"height": 1, "width": 1, **defaults, **asked})  # before the model is loaded
-    if {"height", "width"} <= {*asked, *defaults}:  # the whole request is known: refuse before the model is loaded
+    # A plan that the pipeline may change (`Previewer.suited`) is known with the pipeline only.
+    fixed = arguments.model is None or arguments.plan is not None or arguments.preset not in (None, "staged", "fewer")
+    if fixed and {"height", "width"} <= {
+        *asked,
+        *defaults,
+    }:  # the whole request is known: refuse before the model is loaded
         early = SheetRecord(model, {**defaults, **asked}, plan, arguments.head_batch)
         SheetFolder.check(arguments.out, early, arguments.overwrite)
 
@@ -103,6 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
     call = call_of(pipe, asked, defaults)
     previewer = _previewer(pipe, arguments)
     model = dataclasses.replace(model, fingerprint=previewer.fingerprint)
+    if arguments.plan is None:
+        rest = {k: v for k, v in call.items() if k != "prompt"}
+        plan = previewer.suited(plan, call["prompt"], **rest)
     record = SheetRecord(model, checked_call(call), plan, arguments.head_batch)
     return fill(previewer, record, arguments.seeds, arguments.out, arguments.overwrite, arguments.quiet)
 

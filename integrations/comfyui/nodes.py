@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from comfy_api.latest import ComfyExtension, io
 
-from ...commutator.plan import DEFAULT_PRESET, PRESETS
+from ...commutator.plan import DEFAULT_SAMPLER_PRESET, SAMPLER_PRESETS
 from ...commutator.plan import preset as preset_plan
 from ..sheets.contact_sheet import INK, PAPER
 from .preview import CELL, preview
@@ -36,7 +36,7 @@ class PreviewSampler(io.ComfyNode):
                 io.Sampler.Input("sampler"),
                 io.Sigmas.Input("sigmas"),
                 io.Latent.Input("latent_image"),
-                io.Combo.Input("preset", options=list(PRESETS), default=DEFAULT_PRESET),
+                io.Combo.Input("preset", options=list(SAMPLER_PRESETS), default=DEFAULT_SAMPLER_PRESET),
                 io.Int.Input("scale", default=2, min=2, max=8, tooltip="Full size over preview size."),
                 io.Int.Input("switch", default=-1, min=-1, max=1000, tooltip="Full-size steps before the preview "
                              "leaves for low resolution; -1: as the preset says."),

@@ -11,7 +11,8 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from ...commutator import DEFAULT_PRESET, PRESETS, Plan, preset
+from ...commutator import Plan, preset
+from ...commutator.plan import DEFAULT_SAMPLER_PRESET, SAMPLER_PRESETS
 
 MODES = ("off", "preview", "finish")  # "finish" is for buttons and API clients: the final of a request, from its tape
 SCALES = ("2", "3", "4", "3/2", "4/3")
@@ -42,7 +43,7 @@ class Settings:
     """
 
     mode: str = "off"
-    name: str = DEFAULT_PRESET
+    name: str = DEFAULT_SAMPLER_PRESET
     scale: str = "2"
     switch: int = 0
     corrections: int = -1
@@ -55,7 +56,7 @@ class Settings:
         found = dict(zip(("mode", "name", "scale", "switch", "corrections"), values))
         return cls(
             _one_of("mode", found.get("mode", "off"), MODES),
-            _one_of("preset", found.get("name", DEFAULT_PRESET), PRESETS),
+            _one_of("preset", found.get("name", DEFAULT_SAMPLER_PRESET), SAMPLER_PRESETS),
             _one_of("scale", str(found.get("scale", "2")), SCALES),
             _whole("switch", found.get("switch", 0), 0),
             _whole("corrections", found.get("corrections", -1), -1),
@@ -99,9 +100,9 @@ def from_infotext(field: str, parameters: Mapping[str, Any]) -> Any:
     """
     try:
         if field == "mode":
-            return "preview" if parameters.get("Preview") in PRESETS else "off"
+            return "preview" if parameters.get("Preview") in SAMPLER_PRESETS else "off"
         if field == "name":
-            return _one_of("Preview", parameters["Preview"], PRESETS)
+            return _one_of("Preview", parameters["Preview"], SAMPLER_PRESETS)
         if field == "scale":
             return _one_of("Preview scale", str(parameters["Preview scale"]), SCALES)
         if field == "switch":
@@ -137,7 +138,7 @@ def controls(gr: Any, element: Callable[[str], str]) -> tuple[list[Any], list[tu
     with gr.Accordion("Preview", open=False, elem_id=element("accordion")):
         with gr.Row():
             mode = gr.Radio(["off", "preview"], value="off", label="Mode", elem_id=element("mode"))
-            name = gr.Dropdown(list(PRESETS), value=default.name, label="Preset", elem_id=element("preset"))
+            name = gr.Dropdown(list(SAMPLER_PRESETS), value=default.name, label="Preset", elem_id=element("preset"))
             scale = gr.Dropdown(list(SCALES), value=default.scale, label="Scale", elem_id=element("scale"))
         with gr.Row():
             switch = _slider(gr, 0, 0, "Switch (steps at full size, 0: the preset's)", element("switch"))
