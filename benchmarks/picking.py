@@ -165,7 +165,8 @@ class Group:
         """Written whole or not at all."""
         rows, buffer = list(self.rows.values()), io.BytesIO()
         arrays = {name: np.stack([np.asarray(getattr(row, name)) for row in rows]) for name in ARRAYS}
-        np.savez_compressed(buffer, names=np.array(list(self.rows)), **arrays)
+        arrays["names"] = np.array(list(self.rows))
+        np.savez_compressed(buffer, **arrays)
         write_atomically(self.path, buffer.getvalue())
 
 
@@ -240,8 +241,8 @@ class Scores:
     def _ratio(self, scale: Fraction) -> float:
         """r: seconds of a sample at this scale over those of one at full size."""
         names = [name for name, plan in self.plans.items() if plan.scale == scale]
-        low = sum(group.rows[name].timed[2:] for group in self.groups for name in names)
-        high = sum(group.rows[FINAL].timed[:2] for group in self.groups)
+        low = np.sum([group.rows[name].timed[2:] for group in self.groups for name in names], axis=0)
+        high = np.sum([group.rows[FINAL].timed[:2] for group in self.groups], axis=0)
         return float((low[0] / low[1]) / (high[0] / high[1]))
 
     def lines(self, ladders: Sequence[Ladder]) -> list[Line]:
