@@ -383,6 +383,15 @@ def test_the_ridge_grows_with_the_noise():
     assert chosen[0] < chosen[1]
 
 
+def test_pairs_that_chose_the_ridge_are_fitted_too():
+    given = [pairs_of(example(channels=2), noise=5.0)]
+    found, report = fit_resize(given)
+    again, told = fit_resize(given, ridge=report.ridge)
+    np.testing.assert_allclose(found.weights, again.weights, atol=1e-9)
+    assert report.fitted == pytest.approx(told.fitted)
+    assert (report.pairs, report.samples) == (told.pairs, told.samples) == (16, 16 * 36)
+
+
 def test_shrinks_towards_an_operator_of_ones_own():
     known = example(channels=2)
     found, _ = fit_resize([pairs_of(example(channels=2, seed=1))], ridge=1e12, towards=known)
