@@ -15,6 +15,9 @@ kernels, `Kronecker` is any two matrices. `Roll`, `Flip`, `QuarterTurn` and `Per
 put operators side by side. `a @ b` composes, `a + b` adds, `c * a` scales, `a.T` transposes, `a.pseudoinverse()` goes
 back, and `a.noise_partner()` carries unit white noise to unit white noise, with fresh noise where `a` alone would
 colour it.
+
+`FittedResize` maps neighbourhoods of all channels to one pixel, as `fit_resize` finds it from latents: it acts on the
+last three dims and is no `LinearOperator`.
 """
 
 from .adjoint import Adjoint, ConditionalUpsampling
@@ -22,6 +25,8 @@ from .algebra import Composed, Scaled, Whitened
 from .analysis import Diagonal, check_adjoint
 from .base import LinearOperator
 from .blocks import BlockMean, OrthonormalSum, StridedSelection
+from .fitted import FittedResize
+from .least_squares import FitReport, fit_resize
 from .noise import LinearPartner, NoisePartner
 from .rearrangement import Flip, Identity, Permutation, QuarterTurn, Roll
 from .resize import Resize
@@ -40,6 +45,8 @@ __all__ = [
     "Composed",
     "ConditionalUpsampling",
     "Diagonal",
+    "FitReport",
+    "FittedResize",
     "Flip",
     "FourierCrop",
     "FourierShift",
@@ -64,4 +71,5 @@ __all__ = [
     "Warp",
     "Whitened",
     "check_adjoint",
+    "fit_resize",
 ]

@@ -10,6 +10,9 @@ from operator_cases import CASES
 from commutant import operators
 from commutant.operators import LinearOperator
 
+# Acts on three dims and mixes channels, so it is no LinearOperator: `test_fitted.py` has the laws that hold for it.
+ON_THREE_DIMS = {operators.FittedResize}
+
 seeds = st.integers(0, 2**32 - 1)
 WITH_PARTNER = {name: case for name, case in CASES.items() if name not in ("sums", "stack")}
 
@@ -20,6 +23,7 @@ def test_every_exported_operator_has_a_case(data):
     exported = {kind for name in operators.__all__ if isinstance(kind := getattr(operators, name), type)}
     kinds = {kind for kind in exported if issubclass(kind, LinearOperator) and kind is not LinearOperator}
     assert kinds <= {type(data.draw(case)[0]) for case in CASES.values()}
+    assert {kind for kind in exported - kinds if hasattr(kind, "adjoint")} == {LinearOperator, *ON_THREE_DIMS}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
