@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from comfy_api.latest import ComfyExtension, io
 
-from ...commutator.plan import DEFAULT_PRESET, PRESETS
-from ...commutator.plan import preset as preset_plan
+from ...commutator import DEFAULT_PRESET, PRESETS
 from ..contact_sheet import INK, PAPER
+from ..plan_choice import chosen_plan
 from .preview import CELL, preview
 from .refusals import require_sampler
 from .transform import FLIPS, pixel_operator, transforming
@@ -62,7 +62,9 @@ class PreviewSampler(io.ComfyNode):
         switch: int,
         tail: int,
     ) -> io.NodeOutput:
-        plan = _plan(preset, len(sigmas) - 1, scale, switch, tail)
+        plan = chosen_plan(
+            len(sigmas) - 1, preset, scale, head=None if switch < 0 else switch, tail=None if tail < 0 else tail
+        )
         return io.NodeOutput(*preview(noise, guider, sampler, sigmas, latent_image, plan))
 
 
@@ -132,13 +134,6 @@ class CommutantExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [PreviewSampler, TransformSampler, ContactSheet]
-
-
-def _plan(name: str, steps: int, scale: int, switch: int, tail: int) -> Any:
-    plan = preset_plan(name, steps, scale)
-    if switch >= 0:
-        plan = plan.replaced(head=switch)
-    return plan.with_last(steps=tail or None) if tail >= 0 else plan
 
 
 def sheet(images: torch.Tensor, columns: int, labels: list[str]) -> torch.Tensor:
