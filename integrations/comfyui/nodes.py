@@ -77,7 +77,7 @@ class TransformSampler(io.ComfyNode):
             node_id="CommutantTransformSampler",
             display_name="Transform Sampler (commutant)",
             category="sampling/commutant",
-            description="The image of the same seed, moved while it forms: what comes into view is the model's own. "
+            description="The image of the same seed, transformed while it forms: what comes into view is the model's own. "
             "For SamplerCustomAdvanced, in place of the sampler that made the image. Flips first, then zooms, turns "
             "and moves.",
             inputs=[
@@ -89,7 +89,7 @@ class TransformSampler(io.ComfyNode):
                 io.Float.Input("zoom", default=1.0, min=0.1, max=10.0, step=0.05, tooltip="About the centre; above 1 "
                                "magnifies."),
                 io.Combo.Input("flip", options=list(FLIPS), default="none"),
-                io.Int.Input("at", default=-1, min=-1, max=1000, tooltip="The step at which the image is moved. Early: "
+                io.Int.Input("at", default=-1, min=-1, max=1000, tooltip="The step at which the image is transformed. Early: "
                              "more new content; late: closer to the moved picture; -1: 2/5 of the steps."),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Of what "
                              "comes into view."),

@@ -19,6 +19,7 @@ import torch
 from comfy.samplers import KSAMPLER
 
 from ...adapters.k_diffusion import TwoCallPreview, finish
+from ...adapters.k_diffusion.calling import ScheduleError
 from ...adapters.k_diffusion.randomness import preserved
 from ...commutator import Plan, Tape, TapeError, Transport
 from .refusals import ReplayingSampler, low_stage, path_of, require_conditions, require_latent, require_sampler
@@ -81,7 +82,10 @@ def recording(sampler: KSAMPLER, calls: TwoCallPreview) -> KSAMPLER:
     """A sampler that records the head. It returns the latent that it began with, no result."""
 
     def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **given: Any) -> torch.Tensor:
-        calls.high(sampler.sampler_function, model, x, sigmas, **given)
+        try:
+            calls.high(sampler.sampler_function, model, x, sigmas, **given)
+        except ScheduleError as error:
+            raise ScheduleError(f"{error} (in this node: tail 0)") from None
         return x
 
     return _replaying(sampler, sample)
