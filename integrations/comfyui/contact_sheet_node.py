@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..sheets.contact_sheet import INK, PAPER
+from ..pictures import INK
+from ..sheets.contact_sheet import PAPER
 
 GAP, CAPTION, FONT = 12, 28, 18  # pixels
 
