@@ -10,8 +10,9 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 
 from ...commutator import DEFAULT_PRESET, PRESETS
-from ..sheets.contact_sheet import INK, PAPER
-from ..plan_choice import chosen_plan
+from ..pictures import INK
+from ..plans import chosen_plan
+from ..sheets.contact_sheet import PAPER
 from .preview import CELL, preview
 from .refusals import require_sampler
 from .transform import FLIPS, pixel_operator, transforming
@@ -77,8 +78,8 @@ class TransformSampler(io.ComfyNode):
             node_id="CommutantTransformSampler",
             display_name="Transform Sampler (commutant)",
             category="sampling/commutant",
-            description="The image of the same seed, transformed while it forms: what comes into view is the model's own. "
-            "For SamplerCustomAdvanced, in place of the sampler that made the image. Flips first, then zooms, turns "
+            description="The image of the same seed, transformed while it forms: what comes into view is the model's "
+            "own. For SamplerCustomAdvanced, in place of the sampler that made the image. Flips first, then zooms, turns "
             "and moves.",
             inputs=[
                 io.Sampler.Input("sampler"),
@@ -89,8 +90,8 @@ class TransformSampler(io.ComfyNode):
                 io.Float.Input("zoom", default=1.0, min=0.1, max=10.0, step=0.05, tooltip="About the centre; above 1 "
                                "magnifies."),
                 io.Combo.Input("flip", options=list(FLIPS), default="none"),
-                io.Int.Input("at", default=-1, min=-1, max=1000, tooltip="The step at which the image is transformed. Early: "
-                             "more new content; late: closer to the moved picture; -1: 2/5 of the steps."),
+                io.Int.Input("at", default=-1, min=-1, max=1000, tooltip="The step at which the image is transformed. "
+                             "Early: more new content; late: closer to the moved picture; -1: 2/5 of the steps."),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Of what "
                              "comes into view."),
             ],

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from ...commutator import DEFAULT_PRESET, PRESETS, Plan
-from ..plan_choice import chosen_plan
+from ..plans import chosen_plan
 
 MODES = ("off", "preview", "finish")  # "finish" is for buttons and API clients: the final of a request, from its tape
 SCALES = ("2", "3", "4", "3/2", "4/3")

@@ -3,15 +3,15 @@
 import pytest
 
 from commutant.commutator import Guidance, Plan, Stage, preset
-from commutant.integrations import plan_choice
-from commutant.integrations.plan_choice import chosen_plan
+from commutant.integrations import plans
+from commutant.integrations.plans import chosen_plan
 
 
 @pytest.fixture
 def several(monkeypatch):
     """A preset of a head, coarse steps at the final's resolution, and low-resolution steps."""
     plan = Plan(4, (Stage(1, 3, order=2), Stage(2, 4, guidance=Guidance("defect", 2, 1.0))), "several")
-    monkeypatch.setattr(plan_choice, "preset", lambda name, steps, scale: plan)
+    monkeypatch.setattr(plans, "preset", lambda name, steps, scale: plan)
     return plan
 
 

@@ -269,7 +269,7 @@ def coarse_preset(monkeypatch):
     names = sys.modules["commutant_webui_extension.commutator"]
     guidance = names.Guidance("defect", steps=1, weight=1.0)
     plan = names.Plan(3, (names.Stage(1, 2), names.Stage(2, 2, guidance=guidance)))
-    choice = sys.modules["commutant_webui_extension.integrations.plan_choice"]
+    choice = sys.modules["commutant_webui_extension.integrations.plans"]
     monkeypatch.setattr(choice, "preset", lambda name, steps, scale: plan)
 
 
