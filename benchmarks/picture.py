@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from commutant.adapters.diffusers import Previewer
+from commutant.integrations.pictures import Grid, pasted
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 
 PROMPT = "a fox and a balloon on a night background"
@@ -21,13 +22,11 @@ GAP, MARGIN, CELL = 10, 16, 224
 
 def strip(finals: Sequence[Image.Image], previews: Sequence[Image.Image]) -> Image.Image:
     """Two rows of pictures: finals at `CELL` pixels, previews at half of that (their size relative to the finals)."""
-    width = 2 * MARGIN + len(finals) * CELL + (len(finals) - 1) * GAP
-    sheet = Image.new("RGB", (width, 2 * MARGIN + CELL + GAP + CELL // 2), "white")
+    grid = Grid((CELL, CELL), len(finals), 1, (GAP, GAP), (MARGIN, MARGIN))
+    sheet = Image.new("RGB", (grid.end[0] + MARGIN, grid.end[1] + GAP + CELL // 2 + MARGIN), "white")
     for i, (final, preview) in enumerate(zip(finals, previews)):
-        left = MARGIN + i * (CELL + GAP)
-        sheet.paste(final.resize((CELL, CELL), Image.Resampling.LANCZOS), (left, MARGIN))
-        small = preview.resize((CELL // 2, CELL // 2), Image.Resampling.LANCZOS)
-        sheet.paste(small, (left + CELL // 4, MARGIN + CELL + GAP))
+        pasted(sheet, final, grid.place(i), grid.cell)
+        pasted(sheet, preview, (grid.place(i)[0] + CELL // 4, grid.end[1] + GAP), (CELL // 2, CELL // 2))
     return sheet
 
 

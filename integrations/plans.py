@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,31 +18,46 @@ FORMAT, VERSION = "commutant-plan", 1
 LARGEST = 100_000  # bytes; a plan has a few hundred
 
 
-def asked_plan(
-    name: str | None,
+def chosen_plan(
     steps: int,
-    scale: Fraction | int | None = None,
+    name: str = DEFAULT_PRESET,
+    scale: Fraction | int = 2,
     *,
-    switch: int | None = None,
+    head: int | None = None,
     tail: int | None = None,
+    corrections: int | None = None,
 ) -> Plan:
-    """A preset for finals of `steps` steps, with what was asked otherwise; None is as the preset says.
+    """The preset `name` with some of its numbers replaced.
 
     Args:
-        scale: high over low resolution. switch: high-resolution steps before it changes.
-        tail: low-resolution steps after that.
+        steps: of the final, at least 2.
+        name: one of `commutator.PRESETS`.
+        scale: the final's side over the preview's.
+        head: the final's own steps before the switch, below `steps`; None for the preset's.
+        tail: steps of the last stage, the low-resolution one; 0 for one low-resolution step for each that the head
+            leaves and no other stage; None for the preset's. A preset whose stages would be no shorter than what the
+            head leaves gets 0.
+        corrections: guided steps of the last stage; 0 for none, None for the preset's.
 
     Raises:
-        Refusal: no such preset, a value out of its range, or a switch that leaves no step after it.
+        ValueError: for a value outside these, in the words of a user interface ("switch", "tail", "corrections").
     """
-    try:
-        plan = preset(DEFAULT_PRESET if name is None else name, steps, 2 if scale is None else scale)
-        plan = plan if switch is None else plan.replaced(head=switch)
-        plan = plan if tail is None else plan.with_last(steps=tail)
-    except ValueError as error:
-        raise Refusal(str(error)) from None
+    plan = preset(name, steps, scale)
+    if head is not None:
+        plan = plan.replaced(head=head)
     if plan.head >= steps:
-        raise Refusal(f"switch {plan.head} leaves nothing to preview of {steps} steps")
+        raise ValueError(f"the switch must lie below the {steps} sampling steps, got {plan.head}")
+    if corrections == 0:
+        plan = plan.with_last(guidance=None)
+    elif corrections is not None:
+        guidance = plan.stages[-1].guidance
+        if guidance is None:
+            raise ValueError(f"the preset {name!r} has no corrections: leave their number at the preset's, or at 0")
+        plan = plan.with_last(guidance=dataclasses.replace(guidance, steps=corrections))
+    if tail:
+        return plan.with_last(steps=tail)
+    if plan.steps is not None and (tail == 0 or plan.steps >= steps - plan.head):
+        return plan.replaced(stages=(plan.stages[-1].replaced(steps=None),))
     return plan
 
 

@@ -73,6 +73,10 @@ class Call:
         return self if given is None else replace(self, options={**self.options, "noise_sampler": wrapped(given)})
 
 
+class ScheduleError(UnsupportedError):
+    """The sampler cannot run on a schedule of another length: the way out is one stage with steps=None."""
+
+
 class Stop(BaseException):
     """Ends a sampler that has done what it ran for. BaseException: a sampler's `except Exception` must not stop it."""
 

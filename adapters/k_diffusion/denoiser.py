@@ -24,7 +24,7 @@ from ...commutator import (
 )
 from ...commutator.steps import Extrapolation
 from ..errors import UnsupportedError
-from .calling import Model, Proxy, Stop, checked_latent, checked_sigmas
+from .calling import Model, Proxy, ScheduleError, Stop, checked_latent, checked_sigmas
 from .randomness import GivenNoise, NoiseSampler, SharedDraws, preserved, restore
 from .recording import Past, Recorder, Recording, Step
 from .rehearsal import Walk, one_call_per_step
@@ -125,7 +125,7 @@ class CommutantDenoiser(Proxy):
         n = self._calls + 1
         walk = self._walk(self.stage_sigmas)
         if walk.calls[:n] != self._walk(self.sigmas).calls[:n]:
-            raise UnsupportedError(
+            raise ScheduleError(
                 "this sampler's noise levels depend on the number of steps (churn does): stages of another number of "
                 "steps have no exact replay; use one stage with steps=None"
             )

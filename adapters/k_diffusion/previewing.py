@@ -14,7 +14,7 @@ import torch
 from ...commutator import Path, Plan, Tape, VarianceExploding
 from ...commutator.plan import SIGNAL
 from ..errors import UnsupportedError
-from .calling import Call, Model, Sampler, checked_latent, checked_sigmas, require_recordable
+from .calling import Call, Model, Sampler, ScheduleError, checked_latent, checked_sigmas, require_recordable
 from .denoiser import CommutantDenoiser, Evaluations, reschedules
 from .randomness import preserved
 from .rehearsal import Walk, require_correctable, require_first_order, require_replayable, seeds_itself, walk_of
@@ -195,12 +195,12 @@ def checked_denoiser(
 
     changes = reschedules(plan, call.sigmas)
     if (changes or (plan.stages and len(plan.later) != 1)) and not call.follows_sigmas:
-        raise UnsupportedError(
+        raise ScheduleError(
             f"{call.name} makes its own schedule, and number of steps, from sigma_min and sigma_max: use a head and "
             "one stage with steps=None"
         )
     if changes and call.options.get("noise_sampler") is None and seeds_itself(call, model, x):
-        raise UnsupportedError(
+        raise ScheduleError(
             f"{call.name} seeds its own noise for the range of its sigmas, which stages of another number of steps "
             "change; use one stage with steps=None or give a noise_sampler"
         )

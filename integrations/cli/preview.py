@@ -155,11 +155,17 @@ def fill(previewer: Any, record: Any, seeds: list[int], out: str, overwrite: boo
 
 
 def _plan(arguments: argparse.Namespace) -> Any:
-    from ..plans import asked_plan
+    from ...commutator import DEFAULT_PRESET
+    from ..plans import chosen_plan
 
     if arguments.plan is not None:
         return _plan_of_file(arguments)
-    return asked_plan(arguments.preset, arguments.steps, arguments.scale, switch=arguments.switch, tail=arguments.tail)
+    name = DEFAULT_PRESET if arguments.preset is None else arguments.preset
+    scale = 2 if arguments.scale is None else arguments.scale
+    try:
+        return chosen_plan(arguments.steps, name, scale, head=arguments.switch, tail=arguments.tail)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
 
 
 def _plan_of_file(arguments: argparse.Namespace) -> Any:

@@ -10,8 +10,9 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 
 from ...commutator.plan import DEFAULT_SAMPLER_PRESET, SAMPLER_PRESETS
-from ...commutator.plan import preset as preset_plan
-from ..sheets.contact_sheet import INK, PAPER
+from ..pictures import INK
+from ..plans import chosen_plan
+from ..sheets.contact_sheet import PAPER
 from .preview import CELL, preview
 from .refusals import require_sampler
 from .transform import FLIPS, pixel_operator, transforming
@@ -62,7 +63,9 @@ class PreviewSampler(io.ComfyNode):
         switch: int,
         tail: int,
     ) -> io.NodeOutput:
-        plan = _plan(preset, len(sigmas) - 1, scale, switch, tail)
+        plan = chosen_plan(
+            len(sigmas) - 1, preset, scale, head=None if switch < 0 else switch, tail=None if tail < 0 else tail
+        )
         return io.NodeOutput(*preview(noise, guider, sampler, sigmas, latent_image, plan))
 
 
@@ -75,8 +78,8 @@ class TransformSampler(io.ComfyNode):
             node_id="CommutantTransformSampler",
             display_name="Transform Sampler (commutant)",
             category="sampling/commutant",
-            description="The image of the same seed, moved while it forms: what comes into view is the model's own. "
-            "For SamplerCustomAdvanced, in place of the sampler that made the image. Flips first, then zooms, turns "
+            description="The image of the same seed, transformed while it forms: new content is the model's "
+            "own. For SamplerCustomAdvanced, in place of the sampler that made the image. Flips first, then zooms, turns "
             "and moves.",
             inputs=[
                 io.Sampler.Input("sampler"),
@@ -87,8 +90,8 @@ class TransformSampler(io.ComfyNode):
                 io.Float.Input("zoom", default=1.0, min=0.1, max=10.0, step=0.05, tooltip="About the centre; above 1 "
                                "magnifies."),
                 io.Combo.Input("flip", options=list(FLIPS), default="none"),
-                io.Int.Input("at", default=-1, min=-1, max=1000, tooltip="The step at which the image is moved. Early: "
-                             "more new content; late: closer to the moved picture; -1: 2/5 of the steps."),
+                io.Int.Input("at", default=-1, min=-1, max=1000, tooltip="The step at which the image is transformed. "
+                             "Early: more new content; late: closer to the moved picture; -1: 2/5 of the steps."),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, control_after_generate=True, tooltip="Of what "
                              "comes into view."),
             ],
@@ -132,13 +135,6 @@ class CommutantExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [PreviewSampler, TransformSampler, ContactSheet]
-
-
-def _plan(name: str, steps: int, scale: int, switch: int, tail: int) -> Any:
-    plan = preset_plan(name, steps, scale)
-    if switch >= 0:
-        plan = plan.replaced(head=switch)
-    return plan.with_last(steps=tail or None) if tail >= 0 else plan
 
 
 def sheet(images: torch.Tensor, columns: int, labels: list[str]) -> torch.Tensor:

@@ -19,9 +19,10 @@ import torch
 from comfy.samplers import KSAMPLER
 
 from ...adapters.k_diffusion import TwoCallPreview, finish
+from ...adapters.k_diffusion.calling import ScheduleError
 from ...adapters.k_diffusion.randomness import preserved
 from ...commutator import Plan, Tape, TapeError, Transport
-from .refusals import ReplayingSampler, path_of, require_conditions, require_latent, require_sampler
+from .refusals import ReplayingSampler, low_stage, path_of, require_conditions, require_latent, require_sampler
 
 Latent = Mapping[str, Any]
 CELL = 8  # pixels: what ComfyUI itself assumes where a condition names no width
@@ -40,6 +41,7 @@ def preview(noise: Any, guider: Any, sampler: Any, sigmas: torch.Tensor, latent:
     torch's global generators are left as they were found.
     """
     require_sampler(sampler)
+    low = low_stage(plan)
     require_latent(latent, plan)
     require_conditions(guider.original_conds, guider.model_patcher.model)
     if sigmas.shape[-1] < 3:
@@ -65,13 +67,12 @@ def preview(noise: Any, guider: Any, sampler: Any, sigmas: torch.Tensor, latent:
             )
 
         run(guider, draws, samples, recording(sampler, calls), sigmas)
-        stage = plan.stages[-1]
-        operator = stage.candidates(plan.scale_before(len(plan.stages) - 1))[0]
-        transport = Transport.of(operator, path, tuple(samples.shape), stage.time)
+        operator = plan.stages[low].candidates(plan.scale_before(low))[0]
+        transport = Transport.of(operator, path, tuple(samples.shape), plan.stages[low].time)
         small = transport.operator(samples).contiguous()
-        low = scaled_guider(guider, tuple(samples.shape), tuple(small.shape))
+        scaled = scaled_guider(guider, tuple(samples.shape), tuple(small.shape))
         levels = sigmas.new_tensor(calls.low_levels)
-        out = run(low, transport.noise(draws).contiguous(), small, continuing(sampler, calls), levels)
+        out = run(scaled, transport.noise(draws).contiguous(), small, continuing(sampler, calls), levels)
     made = {key: value for key, value in latent.items() if key != "noise_mask"}
     made["samples"] = out.to(comfy.model_management.intermediate_device())
     return made, finishing(sampler, calls.tape)
@@ -81,7 +82,10 @@ def recording(sampler: KSAMPLER, calls: TwoCallPreview) -> KSAMPLER:
     """A sampler that records the head. It returns the latent that it began with, no result."""
 
     def sample(model: Any, x: torch.Tensor, sigmas: torch.Tensor, **given: Any) -> torch.Tensor:
-        calls.high(sampler.sampler_function, model, x, sigmas, **given)
+        try:
+            calls.high(sampler.sampler_function, model, x, sigmas, **given)
+        except ScheduleError as error:
+            raise ScheduleError(f"{error} (in this node: tail 0)") from None
         return x
 
     return _replaying(sampler, sample)

@@ -79,6 +79,17 @@ def require_latent(latent: Mapping[str, Any], plan: Plan) -> None:
         )
 
 
+def low_stage(plan: Plan) -> int:
+    """The index of the stage that changes the resolution. UnsupportedError for a plan without one or with several."""
+    changes = [i for i, stage in enumerate(plan.stages) if stage.operator is not None]
+    if len(changes) != 1:
+        raise UnsupportedError(
+            f"this plan has {len(changes)} resolutions below the final's, and the conditions are fitted to one: use a "
+            "plan with one"
+        )
+    return changes[0]
+
+
 def require_conditions(conds: Mapping[str, Any], model: Any) -> None:
     """UnsupportedError for conditions with places in latent cells that cannot be scaled down."""
     present = {key for group in conds.values() for cond in group for key, value in cond.items() if value is not None}

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_PAPER, _INK, _FAINT = "#ffffff", "#1d1b18", "#837c71"
+from ..pictures import FAINT, INK, Grid, font, framed, lines, pasted
+
+_PAPER = "#ffffff"
 _MARGIN, _GAP, _ROW_GAP, _HEAD = 12, 4, 4, 26
 _WIDEST = 300  # of the names' column, in pixels; longer names are broken into lines
 
@@ -30,29 +32,25 @@ def strip(rows: Mapping[str, Sequence[Any]], *, columns: Sequence[str] = (), cel
     count = _checked(rows, columns)
     first = next(image for row in rows.values() for image in row if image is not None)
     height = max(1, round(cell * first.height / first.width))
-    font = _font(14)
     ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    names = {name: _lines(ruler, name, font) for name in rows}
-    side = max((ruler.textlength(line, font=font) for lines in names.values() for line in lines), default=0)
-    left = 2 * _MARGIN + round(side)
-    top = _MARGIN + (_HEAD if columns else 0)
-    size = (left + count * (cell + _GAP) - _GAP + _MARGIN, top + len(rows) * (height + _ROW_GAP) - _ROW_GAP + _MARGIN)
-    picture = Image.new("RGB", size, _PAPER)
+    names = {name: lines(ruler, name, font(14), _WIDEST) for name in rows}
+    side = max((ruler.textlength(line, font=font(14)) for name in names.values() for line in name), default=0)
+    origin = 2 * _MARGIN + round(side), _MARGIN + (_HEAD if columns else 0)
+    grid = Grid((cell, height), count, len(rows), (_GAP, _ROW_GAP), origin)
+    picture = Image.new("RGB", (grid.end[0] + _MARGIN, grid.end[1] + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(picture)
     for i, heading in enumerate(columns):
-        draw.text((left + i * (cell + _GAP) + cell / 2, _MARGIN + 4), heading, fill=_FAINT, font=_font(13), anchor="mt")
+        draw.text((grid.at(0, i)[0] + cell / 2, _MARGIN + 4), heading, fill=FAINT, font=font(13), anchor="mt")
     for j, (name, images) in enumerate(rows.items()):
-        y = top + j * (height + _ROW_GAP)
-        text = "\n".join(names[name])
+        middle = origin[0] - _MARGIN, grid.at(j, 0)[1] + height / 2
         draw.multiline_text(
-            (left - _MARGIN, y + height / 2), text, fill=_INK, font=font, anchor="rm", align="right", spacing=3
+            middle, "\n".join(names[name]), fill=INK, font=font(14), anchor="rm", align="right", spacing=3
         )
         for i, image in enumerate(images):
-            at = (left + i * (cell + _GAP), y)
             if image is None:
-                draw.rectangle((*at, at[0] + cell - 1, at[1] + height - 1), outline=_FAINT)
+                framed(draw, grid.at(j, i), grid.cell, FAINT)
             else:
-                picture.paste(_sized(image.convert("RGB"), (cell, height)), at)
+                pasted(picture, image, grid.at(j, i), grid.cell, _resampling(image, grid.cell))
     return picture
 
 
@@ -69,31 +67,10 @@ def _checked(rows: Mapping[str, Sequence[Any]], columns: Sequence[str]) -> int:
     return count
 
 
-def _sized(image: Any, size: tuple[int, int]) -> Any:
+def _resampling(image: Any, size: tuple[int, int]) -> Any:
+    """What shows an image as it is: repeated pixels where the factor is whole."""
     from PIL import Image
 
-    if image.size == size:
-        return image
-    whole = size[0] % image.width == 0 and size[0] // image.width * image.height == size[1]
-    if whole:
-        return image.resize(size, Image.Resampling.NEAREST)
-    smaller = size[0] < image.width
-    return image.resize(size, Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC)
-
-
-def _lines(draw: Any, name: str, font: Any) -> list[str]:
-    """The name in lines that fit, broken between words."""
-    lines = [""]
-    for word in name.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and draw.textlength(longer, font=font) > _WIDEST:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
-
-
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
+    if size[0] % image.width == 0 and size[0] // image.width * image.height == size[1]:
+        return Image.Resampling.NEAREST
+    return Image.Resampling.BOX if size[0] < image.width else Image.Resampling.BICUBIC

@@ -6,13 +6,14 @@ Values come from a browser, an API client or an infotext, and are checked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from ...commutator import Plan, preset
+from ...commutator import Plan
 from ...commutator.plan import DEFAULT_SAMPLER_PRESET, SAMPLER_PRESETS
+from ..plans import chosen_plan
 
 MODES = ("off", "preview", "finish")  # "finish" is for buttons and API clients: the final of a request, from its tape
 SCALES = ("2", "3", "4", "3/2", "4/3")
@@ -67,21 +68,14 @@ class Settings:
 
         `tail` False: one low-resolution step for each that remains, for samplers that cannot take fewer.
         """
-        plan = preset(self.name, steps, Fraction(self.scale))
-        if self.switch:
-            plan = plan.replaced(head=self.switch)
-        if plan.head >= steps:
-            raise ValueError(f"Preview switch must lie below the {steps} sampling steps, got {plan.head}")
-        guidance = plan.stages[-1].guidance
-        if self.corrections == 0:
-            plan = plan.with_last(guidance=None)
-        elif self.corrections > 0:
-            if guidance is None:
-                raise ValueError(f"the preset {self.name!r} has no corrections: set Preview corrections to -1 or 0")
-            plan = plan.with_last(guidance=replace(guidance, steps=self.corrections))
-        if plan.steps is not None and (not tail or plan.steps >= steps - plan.head):
-            plan = plan.with_last(steps=None)
-        return plan
+        return chosen_plan(
+            steps,
+            self.name,
+            Fraction(self.scale),
+            head=self.switch or None,
+            tail=None if tail else 0,
+            corrections=None if self.corrections < 0 else self.corrections,
+        )
 
     def infotext(self) -> dict[str, str]:
         """What a preview adds to its infotext. No value looks like a size: "2x" would be torn apart when it is read."""

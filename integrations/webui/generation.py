@@ -173,20 +173,31 @@ class SamplerCall:
 
 
 class _CallCount:
-    """The number of calls of the high-resolution run before a low-resolution call, by its noise level."""
+    """The number of calls that the final's own run makes before it comes to the noise level of a call.
+
+    None for the calls of a head: it is that run, and counts by itself.
+    """
 
     def __init__(self, model: Any, plan: Plan, path: Path, sigmas: torch.Tensor, shape: tuple[int, ...]) -> None:
-        self._shape, self._path = shape, path
+        self._path, self._size = path, shape[-2:]
         self._levels = [float(s) for s in sigmas]
-        stage = plan.stages[-1]
-        gain = stage.candidates(plan.scale_before(len(plan.stages) - 1))[0].noise_gain(shape)
-        self._gain = gain if stage.time == "matched" and gain is not None else 1.0
+        coarse = any(stage.scale == 1 for stage in plan.stages)
+        # At the final's size: down to this level the head, below it stages on a schedule of their own.
+        self._head_end = self._levels[plan.head] * (1 - 1e-3) if coarse else 0.0
+        gain, self._gains = 1.0, {self._size: 1.0}
+        for i, stage in enumerate(plan.stages):
+            for operator in stage.candidates(plan.scale_before(i))[:1]:
+                own = operator.noise_gain(shape)
+                gain *= own if stage.time == "matched" and own is not None else 1.0
+                shape = tuple(operator.out_shape(shape))
+            self._gains[shape[-2:]] = gain
         self._calls = max(1, int(getattr(model, "total_steps", 0) or 0) // max(1, int(getattr(model, "steps", 0) or 1)))
 
     def __call__(self, x: torch.Tensor, sigma: torch.Tensor) -> int | None:
-        if tuple(x.shape) == self._shape:
-            return None  # the high-resolution run counts by itself
-        level = self._path.transport(1.0 / self._gain, float(sigma.reshape(-1)[0]))[1]
+        size, level = tuple(x.shape[-2:]), float(sigma.reshape(-1)[0])
+        if size == self._size and level >= self._head_end:
+            return None
+        level = self._path.transport(1.0 / self._gains[size], level)[1]
         passed = sum(level <= s * (1 + 1e-3) for s in self._levels[:-1])
         return max(0, passed - 1) * self._calls
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from commutant.commutator import Plan, preset
 from commutant.errors import Refusal
-from commutant.integrations.plans import PlanFile, asked_plan
+from commutant.integrations.plans import PlanFile
 
 MATCHED = preset("matched", 30).replaced(early_switch=0.2)
 
@@ -58,26 +57,3 @@ def test_anything_else_is_refused(tmp_path: Path, text: str, said: str) -> None:
         PlanFile.load(path)
     with pytest.raises(Refusal, match="cannot read"):
         PlanFile.load(tmp_path / "none.json")
-
-
-def test_a_preset_with_numbers() -> None:
-    assert asked_plan(None, 30) == preset("matched", 30)
-    assert asked_plan("paper", 30, 4) == preset("paper", 30, 4)
-    plan = asked_plan("matched", 30, Fraction(4, 3), switch=3, tail=4)
-    assert (plan.head, plan.scale, plan.steps) == (3, Fraction(4, 3), 4)
-    assert plan.stages[0].guidance == preset("matched", 30).stages[0].guidance
-    assert asked_plan("direct", 30, switch=0).head == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "numbers", "said"),
-    [
-        ("best", {}, "unknown preset"),
-        ("matched", {"switch": 30}, "switch 30 leaves nothing to preview of 30 steps"),
-        ("matched", {"tail": 0}, "steps of a stage"),
-        ("paper", {"scale": Fraction(4, 3)}, "integer scale"),
-    ],
-)
-def test_numbers_that_make_no_plan(name: str, numbers: dict, said: str) -> None:
-    with pytest.raises(Refusal, match=said):
-        asked_plan(name, 30, **numbers)

@@ -43,10 +43,10 @@ def test_the_paper_preset_on_sdxl(graph, unet):
 
 @pytest.mark.parametrize(("kind", "channels"), [(sdxl, 4), (sd3, 16)])
 def test_both_are_moved(graph, nodes, kind, channels):
-    moved, stock = graph.moved(kind(), latent(channels), right=32, down=-16)
+    moved, stock = graph.transformed(kind(), latent(channels), right=32, down=-16)
     assert moved.isfinite().all()
     assert not torch.allclose(moved, stock, atol=1e-2)
-    still, stock = graph.moved(kind(), latent(channels))
+    still, stock = graph.transformed(kind(), latent(channels))
     assert torch.allclose(still, stock, atol=1e-3)
 
 

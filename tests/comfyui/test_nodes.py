@@ -1,5 +1,7 @@
 """Previews and finishes in ComfyUI's own engine, against its own sampler node."""
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -85,7 +87,7 @@ def test_samplers_whose_state_the_paper_cannot_correct_are_refused(graph, unet, 
 
 
 def test_a_short_tail_of_a_brownian_tree_is_refused_and_a_full_one_is_not(graph, unet):
-    with pytest.raises(RuntimeError, match="tail=None"):
+    with pytest.raises(RuntimeError, match=r"ScheduleError: .*in this node: tail 0"):
         graph.compare(unet, condition(1), latent(), sampler="dpmpp_sde", tail=3, finish=False)
     graph.compare(unet, condition(1), latent(), sampler="dpmpp_sde", tail=0, finish=False)
 
@@ -123,8 +125,6 @@ def test_each_image_of_a_batch_gets_its_own_phase(graph, unet):
 
 
 def test_the_phase_of_an_image_does_not_depend_on_its_batch(graph, nodes, unet, monkeypatch):
-    from importlib import import_module
-
     preview, made = import_module(_package(nodes) + ".preview"), []
 
     class Noted(preview.TwoCallPreview):
@@ -149,6 +149,38 @@ def test_the_phase_of_an_image_does_not_depend_on_its_batch(graph, nodes, unet, 
 def _package(nodes):
     """The integration under the name that ComfyUI's loader gave it."""
     return type(nodes.NODE_CLASS_MAPPINGS["CommutantPreviewSampler"]()).__module__.rsplit(".", 1)[0]
+
+
+def _plan(nodes, head, *stages):
+    names = import_module(_package(nodes).rsplit(".", 2)[0] + ".commutator")
+    return names.Plan(head, tuple(names.Stage(*stage) for stage in stages))
+
+
+def test_a_plan_with_coarse_steps_at_full_size(graph, nodes, unet):
+    model, sizes = unet.clone(), []
+
+    def noted(apply_model, options):
+        sizes.append(options["input"].shape[-1])
+        return apply_model(options["input"], options["timestep"], **options["c"])
+
+    model.set_model_unet_function_wrapper(noted)
+    noise, guider, sampler, sigmas, of = _request(graph, model, latent())
+    preview = import_module(_package(nodes) + ".preview").preview
+    made, finish = preview(noise, guider, sampler, sigmas, of, _plan(nodes, 3, (1, 2), (2, 3)))
+    assert made["samples"].shape == (1, 4, 8, 8)
+    assert made["samples"].isfinite().all()
+    assert sizes == [16] * 5 + [8] * 3
+    stock = graph.nodes.NODE_CLASS_MAPPINGS["SamplerCustomAdvanced"]
+    plain, final = (stock.execute(noise, guider, by, sigmas, of).result[0]["samples"] for by in (sampler, finish))
+    assert torch.equal(final, plain)
+    assert len(sizes) == 8 + 9 + 5  # of the finish, three and the one at the switch are recorded
+
+
+@pytest.mark.parametrize("stages", [[], [("3/2", 2), (2, 2)]])
+def test_a_plan_without_one_low_resolution_is_refused(graph, nodes, unet, stages):
+    preview = import_module(_package(nodes) + ".preview").preview
+    with pytest.raises(ValueError, match=f"this plan has {len(stages)} resolutions below"):
+        preview(*_request(graph, unet, latent()), _plan(nodes, 3, *stages))
 
 
 def test_a_control_hint_is_seen_by_the_preview_at_its_own_size(graph, nodes, unet):
@@ -182,8 +214,6 @@ def test_conditions_on_a_part_of_the_image(graph, unet, extra):
 
 
 def test_an_area_covers_the_same_part_at_low_resolution(nodes):
-    from importlib import import_module
-
     area = import_module(_package(nodes) + ".preview")._area
     assert area((8, 4, 8, 12), (16, 16), (8, 8)) == (4, 2, 4, 6)
     assert area((3, 8, 8, 1, 0, 8), (16, 16), (8, 8)) == (3, 4, 4, 1, 0, 4)  # time is left alone

@@ -1,4 +1,4 @@
-"""The node that moves an image while it forms, in ComfyUI's own engine."""
+"""The node that transforms an image while it forms, in ComfyUI's own engine."""
 
 from importlib import import_module
 
@@ -24,35 +24,35 @@ def latent(batch=1, channels=4, side=16):
 
 @pytest.mark.parametrize("sampler", DETERMINISTIC)
 def test_a_flip_flips_the_image_of_a_model_that_commutes(graph, pointwise, sampler):
-    moved, stock = graph.moved(pointwise, latent(), sampler=sampler, flip="horizontal", at=1)
+    moved, stock = graph.transformed(pointwise, latent(), sampler=sampler, flip="horizontal", at=1)
     assert torch.allclose(moved, stock.flip(-1), atol=1e-4)
     assert not torch.allclose(moved, stock, atol=1e-2)
 
 
 def test_a_translation_moves_by_whole_cells(graph, pointwise):
-    moved, stock = graph.moved(pointwise, latent(), right=32, down=-16)
+    moved, stock = graph.transformed(pointwise, latent(), right=32, down=-16)
     assert torch.allclose(moved[..., :14, 4:], stock[..., 2:, :12], atol=1e-4)
-    fresh, _ = graph.moved(pointwise, latent(), right=32, down=-16, fresh=1)
+    fresh, _ = graph.transformed(pointwise, latent(), right=32, down=-16, fresh=1)
     assert torch.allclose(fresh[..., :14, 4:], moved[..., :14, 4:], atol=1e-4)
     assert not torch.allclose(fresh[..., :4], moved[..., :4], atol=1e-2)
 
 
 def test_a_real_model_flows_and_turns_are_moved(graph, unet):
-    still, stock = graph.moved(unet, latent())
+    still, stock = graph.transformed(unet, latent())
     assert torch.allclose(still, stock, atol=1e-3)  # moved by nothing
-    turned, stock = graph.moved(unet, latent(), rotate=20.0, zoom=1.2)
+    turned, stock = graph.transformed(unet, latent(), rotate=20.0, zoom=1.2)
     assert turned.shape == stock.shape
     assert turned.isfinite().all()
     assert not torch.allclose(turned, stock, atol=1e-2)
-    moved, stock = graph.moved(flux(), latent(channels=16), right=32)
+    moved, stock = graph.transformed(flux(), latent(channels=16), right=32)
     assert moved.isfinite().all()
     assert not torch.allclose(moved, stock, atol=1e-2)
 
 
 def test_an_image_moves_the_same_way_in_any_batch(graph, pointwise):
-    pair, _ = graph.moved(pointwise, latent(2), right=64)
+    pair, _ = graph.transformed(pointwise, latent(2), right=64)
     for i in range(2):
-        alone, _ = graph.moved(pointwise, {**latent(), "batch_index": [i]}, right=64)
+        alone, _ = graph.transformed(pointwise, {**latent(), "batch_index": [i]}, right=64)
         assert torch.allclose(alone[0], pair[i], atol=1e-4)
     assert not torch.allclose(pair[0], pair[1], atol=1e-2)
 
@@ -60,28 +60,28 @@ def test_an_image_moves_the_same_way_in_any_batch(graph, pointwise):
 @pytest.mark.parametrize("name", ["euler_ancestral", "dpmpp_sde", "dpmpp_2m_sde", "lcm", "er_sde"])
 def test_samplers_with_fresh_noise_are_refused(graph, unet, name):
     with pytest.raises(RuntimeError, match=rf"UnsupportedError: .*{name}.* draws fresh noise"):
-        graph.moved(unet, latent(), sampler=name, right=8)
+        graph.transformed(unet, latent(), sampler=name, right=8)
 
 
 @pytest.mark.parametrize("name", ["dpm_adaptive", "euler_cfg_pp"])
 def test_samplers_that_cannot_be_replayed_are_refused(graph, unet, name):
     with pytest.raises(RuntimeError, match=f"UnsupportedError: .*{name}"):
-        graph.moved(unet, latent(), sampler=name, right=8)
+        graph.transformed(unet, latent(), sampler=name, right=8)
 
 
 def test_other_refusals(graph, nodes, unet):
     with pytest.raises(RuntimeError, match="empty latent image"):
-        graph.moved(unet, {"samples": torch.ones(1, 4, 16, 16)}, right=8)
+        graph.transformed(unet, {"samples": torch.ones(1, 4, 16, 16)}, right=8)
     with pytest.raises(RuntimeError, match="without a mask"):
-        graph.moved(unet, latent() | {"noise_mask": torch.ones(1, 1, 16, 16)}, right=8)
+        graph.transformed(unet, latent() | {"noise_mask": torch.ones(1, 1, 16, 16)}, right=8)
     with pytest.raises(RuntimeError, match=r"nearest \(dx, dy\): \(0, 0\) or \(8, 0\)"):
-        graph.moved(unet, latent(), right=5)
+        graph.transformed(unet, latent(), right=5)
     kind = nodes.NODE_CLASS_MAPPINGS["CommutantTransformSampler"]
     import comfy.samplers
 
     made = kind.execute(comfy.samplers.sampler_object("euler"), 8, 0, 0.0, 1.0, "none", -1, 0).result[0]
     with pytest.raises(RuntimeError, match="a finish or a transform already"):
-        graph.moved(unet, latent(), sampler_object=made)
+        graph.transformed(unet, latent(), sampler_object=made)
 
 
 def test_all_in_one_is_one_after_the_other(nodes):

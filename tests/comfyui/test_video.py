@@ -170,16 +170,16 @@ def test_conditions_laid_over_the_large_latent_are_refused_by_name(graph, model,
 
 def test_a_moved_video_is_moved_in_every_frame(graph, model):
     alike = answering(model, pointwise)
-    moved, stock = graph.moved(alike, latent(), right=32, down=-16)
+    moved, stock = graph.transformed(alike, latent(), right=32, down=-16)
     assert torch.allclose(moved[..., :14, 4:], stock[..., 2:, :20], atol=1e-4)
-    flipped, stock = graph.moved(alike, latent(), flip="horizontal", sampler="dpmpp_2m")
+    flipped, stock = graph.transformed(alike, latent(), flip="horizontal", sampler="dpmpp_2m")
     assert torch.allclose(flipped, stock.flip(-1), atol=1e-4)
 
 
 @pytest.mark.parametrize("how", [{"right": 32}, {"rotate": 20.0, "zoom": 1.2}], ids=["moved", "turned"])
 @pytest.mark.parametrize("sampler", ["euler", "heun", "uni_pc"])
 def test_a_video_model_of_its_own_is_moved(graph, model, sampler, how):
-    moved, stock = graph.moved(model, latent(), sampler=sampler, **how)
+    moved, stock = graph.transformed(model, latent(), sampler=sampler, **how)
     assert moved.shape == stock.shape
     assert moved.isfinite().all()
     assert not torch.allclose(moved, stock, atol=1e-2)

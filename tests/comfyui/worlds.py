@@ -136,7 +136,7 @@ class Graph:
             sampler=sampler_object,
         )
 
-    def moved(self, model, latent, *, sampler="euler", fresh=0, sampler_object=None, **movement):
+    def transformed(self, model, latent, *, sampler="euler", fresh=0, sampler_object=None, **movement):
         """What the stock node makes with a *Transform Sampler*, and without."""
         options = {"right": 0, "down": 0, "rotate": 0.0, "zoom": 1.0, "flip": "none", "at": 3, "seed": fresh} | movement
         prompt = {
@@ -151,13 +151,13 @@ class Graph:
             "guider": _node("CFGGuider", cfg=3.0, **{k: [k, 0] for k in ("model", "positive", "negative")}),
         }
         common = {k: [k, 0] for k in ("noise", "guider", "sigmas")} | {"latent_image": ["latent", 0]}
-        for key, source in (("moved", "transform"), ("stock", "sampler")):
+        for key, source in (("transformed", "transform"), ("stock", "sampler")):
             prompt[key] = _node("SamplerCustomAdvanced", sampler=[source, 0], **common)
             prompt["keep " + key] = _node("TestKeep", key=key, value=[key, 0])
         kept = self.run(
             prompt, model=model, positive=condition(1), negative=condition(2), latent=latent, sampler=sampler_object
         )
-        return kept["moved"]["samples"], kept["stock"]["samples"]
+        return kept["transformed"]["samples"], kept["stock"]["samples"]
 
 
 def _node(kind, **inputs):

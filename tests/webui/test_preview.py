@@ -262,3 +262,24 @@ def test_a_tape_with_other_noise_is_not_used(host):
     plain, made = host.make("off"), host.make("finish")
     assert torch.equal(made.latents[0], plain.latents[0])
     assert "does not fit" in made.comments
+
+
+def coarse_preset(monkeypatch):
+    """The presets have coarse steps at full size before their low-resolution ones."""
+    names = sys.modules["commutant_webui_extension.commutator"]
+    guidance = names.Guidance("defect", steps=1, weight=1.0)
+    plan = names.Plan(3, (names.Stage(1, 2), names.Stage(2, 2, guidance=guidance)))
+    choice = sys.modules["commutant_webui_extension.integrations.plans"]
+    monkeypatch.setattr(choice, "preset", lambda name, steps, scale: plan)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_plan_with_coarse_steps_at_full_size(host, monkeypatch, name):
+    coarse_preset(monkeypatch)
+    assert finish_is_plain(host, name)
+    preview = host.make("preview", sampler_name=name)
+    assert preview.images[0].size == (64, 32)
+    if name == "Fast":  # makes its own schedule: every step that the head leaves, at low resolution
+        assert steps_seen(host) == {16: [0, 1, 2, 3], 8: [3, 4, 5, 6, 7, 8, 9, 10, 11]}
+    else:  # the head, two steps of 2.25 of the final's each, and the switch; then two more at half the size
+        assert steps_seen(host) == {16: [0, 1, 2, 3, 5, 7], 8: [7, 9]}
