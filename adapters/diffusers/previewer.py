@@ -183,7 +183,7 @@ class Previewer:
     def suited(self, plan: Plan, prompt: Any = None, **call: Any) -> Plan:
         """A plan as this pipeline can run it: what `preview` makes of a preset's name.
 
-        Coarse steps have order 1 where the scheduler has an order of its own, and a spectral crop stands in the place of
+        Coarse steps have order 1 where the scheduler has an order of its own, and a spectral crop takes the place of
         "pixels" where the pipeline's autoencoder takes and gives no single pictures. Arguments and errors as of
         `stream`; nothing is evaluated.
         """

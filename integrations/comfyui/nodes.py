@@ -79,8 +79,8 @@ class TransformSampler(io.ComfyNode):
             display_name="Transform Sampler (commutant)",
             category="sampling/commutant",
             description="The image of the same seed, transformed while it forms: new content is the model's "
-            "own. For SamplerCustomAdvanced, in place of the sampler that made the image. Flips first, then zooms, turns "
-            "and moves.",
+            "own. For SamplerCustomAdvanced, in place of the sampler that made the image. Flips first, then zooms, "
+            "turns and moves.",
             inputs=[
                 io.Sampler.Input("sampler"),
                 io.Int.Input("right", default=0, min=-8192, max=8192, step=CELL, tooltip="Pixels; negative: left."),

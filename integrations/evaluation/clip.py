@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from ..errors import Refusal
+from ...errors import Refusal
 from .metrics.pictures import Picture, checked
 from .picking import Scorer
 

@@ -52,7 +52,7 @@ class NoiseLevels(Binding):
 
     def carried(self, high: Timetable, move: Move, switch: int, tail: int | None) -> Continuation:
         steps = self._steps(high.times)
-        rest = self.in_range(stage_times(move, steps, switch, tail), move)  # type: ignore[arg-type]
+        rest = self.in_range(stage_times(move, steps, switch, tail), move)
         levels = [*(move.time_of(t) for t in steps[:switch]), *rest]
         times, at = tuple(self._evaluations(levels)), self.evaluation(switch)
         known = dict(zip(high.times, high.timesteps.tolist()))
