@@ -19,7 +19,8 @@ from ...errors import Refusal
 from .reading import read_limited
 
 _LARGEST = 16 * 2**20  # of a configuration, in bytes; they have some thousands
-_OWN = ("commutant.integrations.scenes.autoencoder", "ScenesAutoencoder")
+# The embedded model's own part, by the name it is saved under, and by that of earlier weights.
+_OWN = (("commutant", "ScenesAutoencoder"), ("commutant.integrations.scenes.autoencoder", "ScenesAutoencoder"))
 # What a component may be; a pipeline is none, since it would bring an index of its own.
 _PARTS = {
     "diffusers": ("ModelMixin", "SchedulerMixin"),
@@ -92,7 +93,7 @@ def _check_pipeline(name: Any, folder: Path) -> None:
 
 def _check_part(part: str, value: list[Any], folder: Path) -> None:
     library, name = value if len(value) == 2 else (None, None)
-    if (library, name) == _OWN:
+    if (library, name) in _OWN:
         importlib.import_module("..scenes.autoencoder", __package__)  # later releases take only what is imported
         return
     kind = _class_of(library, name) if isinstance(library, str) and isinstance(name, str) else None
