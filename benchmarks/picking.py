@@ -42,7 +42,7 @@ import torch
 from commutant.adapters.diffusers import Previewer
 from commutant.commutator import PRESETS, Guidance, Plan, Stage, preset
 from commutant.commutator.tape import write_atomically
-from commutant.integrations.errors import Refusal
+from commutant.errors import Refusal
 from commutant.integrations.evaluation import (
     Interval,
     LinearTastes,
@@ -59,7 +59,7 @@ from commutant.integrations.evaluation.methods import Pair
 from commutant.integrations.evaluation.metrics.pictures import array
 from commutant.integrations.evaluation.picking import MEASURES
 from commutant.integrations.evaluation.plots import drawing
-from commutant.integrations.plan_file import PlanFile
+from commutant.integrations.plans import PlanFile
 from commutant.integrations.scenes import SCENES_CALL_DEFAULTS, load_scenes
 from commutant.integrations.scenes.classifier import SceneClassifier, load_classifier
 from commutant.integrations.scenes.compose import Scene, scene_from_seed

@@ -14,9 +14,9 @@ pytest.importorskip("diffusers")
 
 from commutant.benchmarks import picking
 from commutant.commutator import Plan, preset
-from commutant.integrations.errors import Refusal
+from commutant.errors import Refusal
 from commutant.integrations.evaluation import LinearTastes
-from commutant.integrations.plan_file import PlanFile
+from commutant.integrations.plans import PlanFile
 from commutant.integrations.scenes import WEIGHTS
 
 STEPS, RATIO = 30, 0.25

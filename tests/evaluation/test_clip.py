@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from commutant.integrations.errors import Refusal
+from commutant.errors import Refusal
 from commutant.integrations.evaluation.clip import ClipScore
 from commutant.integrations.scenes import WEIGHTS
 
