@@ -339,7 +339,7 @@ class Plan:
 def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
     """A named plan for a final of `steps` steps. Counts are those at N = 30, in proportion for another N.
 
-    - "staged": four of the final's own steps, three coarse ones at high resolution, four at low resolution, whose first
+    - "staged": three of the final's own steps, four coarse ones at high resolution, four at low resolution, whose first
       answers are corrected by the defect against the last high-resolution one. Any scale.
     - "matched": six own steps and one evaluation at the switch, a spectral crop, five low-resolution steps whose first
       answers are corrected by the defect measured at the switch. Any scale.
@@ -367,8 +367,8 @@ def preset(name: str, steps: int, scale: Fraction | int = 2) -> Plan:
 
     if name == "staged":
         guidance = Guidance("defect", part(2), 1.0, "linear", "last")
-        coarse, low = Stage(Fraction(1), part(3), order=2), Stage(scale, part(4), "pixels", guidance=guidance)
-        return Plan(part(4), (coarse, low), "staged")
+        coarse, low = Stage(Fraction(1), part(4), order=2), Stage(scale, part(4), "pixels", guidance=guidance)
+        return Plan(part(3), (coarse, low), "staged")
     if name == "paper":
         guidance = Guidance("exact", steps=part(5), weight=0.04)
         return Plan(part(10), (Stage(scale, None, "strided", "argmin", time="same", guidance=guidance),), "paper")
