@@ -8,13 +8,16 @@ from commutant.integrations.evaluation.summary import Summary
 # (a, b): a minus b.
 QUESTIONS = {
     "main": [
-        ("matched (default)", "paper"),
-        ("matched (default)", "matched without guidance"),
-        ("matched (default)", "matched, strided selection instead"),
+        ("staged (default)", "paper"),
+        ("staged (default)", "matched"),
+        ("staged (default)", "HR in 8 steps, order 2"),
+        ("matched", "paper"),
+        ("matched", "matched without guidance"),
+        ("matched", "matched, strided selection instead"),
         ("paper", "paper without guidance"),
         ("paper without guidance", "naive strided at t_D"),
-        ("live preview after 8", "matched (default)"),
-        ("HR in 8 steps, order 2", "matched (default)"),
+        ("live preview after 8", "matched"),
+        ("HR in 8 steps, order 2", "matched"),
         ("HR in 8 steps, order 2", "HR in 8 steps"),
     ],
     "ablation": [

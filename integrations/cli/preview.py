@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
     )
 
     how = p.add_argument_group("how it is previewed")
-    how.add_argument("--preset", help="matched (default), paper, naive or direct")
+    how.add_argument("--preset", help="staged (default), matched, paper, naive, direct, fewer or live")
     how.add_argument("--plan", type=Path, metavar="FILE", help="a plan that `commutant calibrate` wrote, as it is")
     how.add_argument("--scale", type=values.scale, help="like 2, 4/3 or 1.5 (default: 2)")
     how.add_argument(

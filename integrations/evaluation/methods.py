@@ -60,7 +60,8 @@ def recorded(steps: int) -> Plan:
 
 def table(steps: int) -> list[Method]:
     """The methods of the main table, for a final of `steps` steps."""
-    paper, naive, matched, direct = (preset(name, steps) for name in ("paper", "naive", "matched", "direct"))
+    names = ("staged", "paper", "naive", "matched", "direct")
+    staged, paper, naive, matched, direct = (preset(name, steps) for name in names)
 
     def part(of_thirty: int) -> int:
         return max(2, round(steps * of_thirty / 30))
@@ -72,12 +73,36 @@ def table(steps: int) -> list[Method]:
             Method("naive strided at t_D", "paper", naive),
             Method("paper without guidance", "paper", paper.with_last(guidance=None)),
             Method("paper", "paper", paper),
-            Method("matched (default)", "ours", matched),
+            Method("staged (default)", "ours", staged),
+            Method("matched", "ours", matched),
             Method("matched without guidance", "ours", matched.with_last(guidance=None)),
             Method("matched, strided selection instead", "ours", matched.with_last(operator="strided", time="same")),
             *[Method(f"live preview after {n}", "baseline", Plan.live(n)) for n in (part(6), part(8), part(10))],
             *[Method(f"HR in {n} steps", "baseline", Plan.fewer(n)) for n in (part(6), part(8), part(10))],
             *[Method(f"HR in {n} steps, order 2", "ours", Plan.fewer(n, order=2)) for n in (part(6), part(8))],
+        ]
+    )
+
+
+def stages(steps: int) -> list[Method]:
+    """Own steps, coarse steps and a small end in other shares, at the default's cost, and what costs as much."""
+    staged, matched = preset("staged", steps), preset("matched", steps)
+
+    def part(of_thirty: int) -> int:
+        return max(1, round(steps * of_thirty / 30))
+
+    def shared(head: int, coarse: int) -> Plan:
+        first, last = staged.stages
+        return staged.replaced(head=part(head), stages=(first.replaced(steps=part(coarse)), last))
+
+    return _distinct(
+        [
+            Method("staged (default)", "ours", staged),
+            *[Method(f"{d} own and {k} coarse steps", "ours", shared(d, k)) for d, k in ((1, 6), (4, 3), (5, 2))],
+            Method("staged, spectral crop instead", "ours", staged.with_last(operator="spectral")),
+            Method("matched", "ours", matched),
+            *[Method(f"HR in {part(8)} steps, order {n}", "baseline", Plan.fewer(part(8), n)) for n in (1, 2)],
+            Method(f"live preview after {part(8)}", "baseline", Plan.live(part(8))),
         ]
     )
 
@@ -207,4 +232,4 @@ def scales(steps: int) -> list[Method]:
     return [Method(f"scale {s}", "ours", preset("matched", steps, Fraction(s))) for s in names]
 
 
-TABLES = {"main": table, "ablation": ablation, "sweep": sweep, "scales": scales}
+TABLES = {"main": table, "stages": stages, "ablation": ablation, "sweep": sweep, "scales": scales}

@@ -25,7 +25,7 @@ def test_the_command(tmp_path: Path) -> None:
     consistency.main(["--pairs", "2", "--steps", "9", "--batch", "2", "--out", str(tmp_path)])
     with (tmp_path / "table.csv").open() as file:
         by_name = {line["plan"]: line for line in csv.DictReader(file)}
-    assert 0 < float(by_name["matched (default)"]["cost"]) < float(by_name["paper"]["cost"]) < 1.2
+    assert 0 < float(by_name["matched"]["cost"]) < float(by_name["paper"]["cost"]) < 1.2
     assert all(5 < float(line["psnr"]) <= 60 and 0 < float(line["haarpsi"]) <= 1 for line in by_name.values())
     assert "| plan | cost | 16 + 1 | PSNR |" in (tmp_path / "table.md").read_text()
-    assert "| matched (default) - paper |" in (tmp_path / "findings.md").read_text()
+    assert "| matched - paper |" in (tmp_path / "findings.md").read_text()
