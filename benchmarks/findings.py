@@ -20,6 +20,13 @@ QUESTIONS = {
         ("HR in 8 steps, order 2", "matched"),
         ("HR in 8 steps, order 2", "HR in 8 steps"),
     ],
+    "stages": [
+        ("staged (default)", "HR in 8 steps, order 2"),
+        ("staged (default)", "live preview after 8"),
+        ("staged (default)", "matched"),
+        ("staged (default)", "staged, spectral crop instead"),
+        ("staged (default)", "4 own and 3 coarse steps"),
+    ],
     "ablation": [
         ("selection: argmin", "selection: first"),
         ("selection: argmin", "selection: random"),

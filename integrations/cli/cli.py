@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from ... import __version__
 from ...errors import MissingInstall, Refusal
-from . import calibrate, compare, finish, info, preview, transform
+from . import calibrate, compare, finish, info, preview, refine, transform
 from .values import printable
 
 EXIT_FAILURE, EXIT_REFUSAL, EXIT_INTERRUPTED = 1, 2, 130
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--version", action="version", version=f"commutant {__version__}")
     commands = p.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
-    for command in (preview, finish, transform, info, compare, calibrate):
+    for command in (preview, refine, finish, transform, info, compare, calibrate):
         command.add(commands)
     return p
 

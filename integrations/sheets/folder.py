@@ -37,9 +37,10 @@ SHEET_FILE = "sheet.json"
 CONTACT_SHEET = "contact_sheet.png"
 PAGE = "index.html"
 _OWN = re.compile(
-    r"(preview-\d+\.png|tape-\d+\.safetensors|final-\d+\.png|(transform|moved)-\d+-\d+\.png"
+    r"(preview-\d+(-\d+)?\.png|tape-\d+(-\d+)?\.safetensors|final-\d+\.png|(transform|moved)-\d+-\d+\.png"
     r"|contact_sheet\.png|index\.html|sheet\.json)"
 )
+_RUNG = re.compile(r"(preview|tape)-(?P<seed>\d{1,20})(-\d+)?\.(png|safetensors)")
 _LARGEST = 64 * 2**20  # of sheet.json, in bytes; a thousand previews take one megabyte
 MOST_PIXELS = 2**26  # of a picture on a sheet; a PNG of some kilobytes can claim any number
 
@@ -153,21 +154,31 @@ class SheetFolder:
         return None
 
     def add(self, preview: Preview) -> None:
-        """Keep a preview: its tape, its image, then its entry in `sheet.json`."""
+        """Keep a preview: its tape, its image, then its entry in `sheet.json`.
+
+        One from a longer head than the sheet's plan has replaces that of its seed, whose files go last.
+        """
         if preview.seed is None:
             raise SheetError("a sheet folder keeps previews of seeds; this one was made from a generator")
-        seed, names, image = preview.seed, file_names(preview.seed), png(preview.image)
+        seed, image, before = preview.seed, png(preview.image), set[str]()
+        head = None if preview.plan.head == self.record.plan.head else preview.plan.head
+        names = file_names(seed, head)
 
         def added(record: SheetRecord) -> SheetRecord:
             _check_made_for(preview, record)
             tape = preview.tape.save(self.path / names["tape"])
             write_atomically(self.path / names["image"], image)
             seen = hashlib.sha256(image).hexdigest()
-            entry = PreviewRecord(seed, names["image"], names["tape"], tape, preview.cost, seen)
+            entry = PreviewRecord(seed, names["image"], names["tape"], tape, preview.cost, seen, head=head)
+            before.update(name for p in record.previews if p.seed == seed for name in (p.image, p.tape))
             # A preview made again, because its tape was lost, leaves the final and the transforms of its seed valid.
             return record.with_entry(_with_images_of(entry, record))
 
         self._update(added)
+        if stale := before - set(names.values()):
+            with self.locked():
+                for name in stale:
+                    (self.path / name).unlink(missing_ok=True)
 
     def add_final(self, seed: int, image: Any, cost: Cost) -> Path:
         """Keep the finished image of a seed; returns its path."""
@@ -235,7 +246,7 @@ class SheetFolder:
             raise SheetError(f"{entry.tape} was recorded with another model than this sheet")
         image = self.image(entry.image)
         index = self.seeds.index(seed)
-        return Preview(index, seed, image, tape, dict(self.record.call), entry.cost, self.record.plan)
+        return Preview(index, seed, image, tape, dict(self.record.call), entry.cost, self.record.plan_of(entry))
 
     def image(self, name: str) -> Any:
         """An image of the sheet, as PIL; None where the file is missing, a link, too large or no whole PNG."""
@@ -260,10 +271,16 @@ class SheetFolder:
             self.record = _read(self.path)
             if not self._swept:
                 for path in self.path.iterdir():
-                    if _is_temporary(path.name):
+                    if _is_temporary(path.name) or self._is_superseded(path.name):
                         path.unlink(missing_ok=True)
                 self._swept = True
             yield
+
+    def _is_superseded(self, name: str) -> bool:
+        """Whether a file is of a preview that a refinement has replaced, or of a refinement that was never recorded."""
+        match = _RUNG.fullmatch(name)
+        entries = [p for p in self.record.previews if match is not None and p.seed == int(match["seed"])]
+        return bool(entries) and name not in (entries[0].image, entries[0].tape)
 
     def _update(self, change: Callable[[SheetRecord], SheetRecord]) -> None:
         # Read again under the lock: a finish may run beside a preview that is still filling the same sheet.
@@ -282,7 +299,8 @@ def _is_temporary(name: str) -> bool:
 
 def _check_made_for(preview: Preview, record: SheetRecord) -> None:
     """SheetError where a preview is not of the request that a sheet holds, be it that the sheet was replaced since."""
-    if preview.plan.to_dict() != record.plan.to_dict():
+    of_sheet = preview.plan.replaced(head=record.plan.head, name=record.plan.name)
+    if preview.plan.name != record.plan.name or of_sheet.to_dict() != record.plan.to_dict():
         raise SheetError(f"the preview of seed {preview.seed} was made with another plan than this sheet")
     if dict(preview.call) != dict(record.call):
         raise SheetError(f"the preview of seed {preview.seed} was made by another call than this sheet says")

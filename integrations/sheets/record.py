@@ -80,6 +80,7 @@ class PreviewRecord:
 
     Attributes:
         image_sha256: of the preview's file; None in sheets of releases that did not record it.
+        head: of the plan that a refined preview was made by; None where that is the sheet's own.
     """
 
     seed: int
@@ -90,6 +91,7 @@ class PreviewRecord:
     image_sha256: str | None = None
     final: FinalRecord | None = None
     transforms: tuple[TransformRecord, ...] = ()
+    head: int | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,10 @@ class SheetRecord:
                 return preview
         there = f"it holds {ranges(self.seeds)}" if self.previews else "it holds no previews yet"
         raise SheetError(f"no preview of seed {seed} in this sheet: {there}")
+
+    def plan_of(self, entry: PreviewRecord) -> Plan:
+        """The plan that a preview was made by: the sheet's, or that with a longer head."""
+        return self.plan if entry.head is None else self.plan.replaced(head=entry.head, name=self.plan.name)
 
     def final_of(self, seed: int) -> FinalRecord | None:
         """The final of a seed, if the sheet holds one."""
@@ -201,9 +207,13 @@ def _different(mine: Any, theirs: Any, names: set[str]) -> list[str]:
     return [name.replace("_", " ") for name in sorted(names) if getattr(mine, name) != getattr(theirs, name)]
 
 
-def file_names(seed: int) -> dict[str, str]:
-    """The files of a seed; with `transform_name`, no others are ever written."""
-    return {"image": f"preview-{seed}.png", "tape": f"tape-{seed}.safetensors", "final": f"final-{seed}.png"}
+def file_names(seed: int, head: int | None = None) -> dict[str, str]:
+    """The files of a seed, refined to a longer `head` or not; with `transform_name`, no others are ever written.
+
+    A refinement has names of its own: until `sheet.json` names them, those before it are whole.
+    """
+    rung = f"{seed}" if head is None else f"{seed}-{head}"
+    return {"image": f"preview-{rung}.png", "tape": f"tape-{rung}.safetensors", "final": f"final-{seed}.png"}
 
 
 def transform_name(seed: int, number: int) -> str:
@@ -324,13 +334,14 @@ def _of_first_version(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     rest = {key: value for key, value in data.items() if key != "moved"}
-    return {"image_sha256": None, **rest, "transforms": data.get("moved", [])}
+    return {"image_sha256": None, **rest, "transforms": data.get("moved", []), "head": None}
 
 
 def _preview(data: Any) -> PreviewRecord:
     data = _fields(data, PreviewRecord, "preview")
     seed = _count(data["seed"], "preview seed", least=0, most=LARGEST_SEED)
-    where, names = f"preview {seed}", file_names(seed)
+    head = None if data["head"] is None else _count(data["head"], f"head of preview {seed}", most=_MOST_STEPS)
+    where, names = f"preview {seed}", file_names(seed, head)
     for key in ("image", "tape"):
         _name(data[key], names[key], where)
     final = data["final"]
@@ -342,7 +353,8 @@ def _preview(data: Any) -> PreviewRecord:
     seen = None if data["image_sha256"] is None else _sha256(data["image_sha256"], f"{where} image_sha256")
     listed = _typed(data["transforms"], list, f"{where} transforms")
     transforms = tuple(_transform(t, seed, number) for number, t in enumerate(listed, start=1))
-    return PreviewRecord(seed, data["image"], data["tape"], digest, _cost(data["cost"], where), seen, final, transforms)
+    files = data["image"], data["tape"], digest
+    return PreviewRecord(seed, *files, _cost(data["cost"], where), seen, final, transforms, head)
 
 
 def _transform(data: Any, seed: int, number: int) -> TransformRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,13 @@ class FakePreviewer:
                 raise self.error
             self.asked.append(seed)
             yield preview(seed, plan, self.fingerprint, {"prompt": prompt, **call})
+
+    def refine(self, item: Preview, *, head: int) -> Preview:
+        if item.seed == self.stop_at:
+            raise self.error
+        made = preview(item.seed, item.plan.replaced(head=head, name=item.plan.name), self.fingerprint, dict(item.call))
+        longer = dataclasses.replace(made.tape, outputs=(made.tape.outputs[0],) * (head + 1))
+        return dataclasses.replace(made, image=picture(item.seed + 1000 * head), tape=longer, index=item.index)
 
     def finish(self, item: Preview) -> Final:
         if item.seed == self.stop_at:

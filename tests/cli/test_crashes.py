@@ -22,6 +22,7 @@ from commutant.commutator.atomic import TEMPORARY
 from commutant.integrations import cli
 from commutant.integrations.cli import finish as finishing
 from commutant.integrations.cli import info, preview
+from commutant.integrations.cli import refine as refining
 from commutant.integrations.cli import transform as transforming
 from commutant.integrations.sheets.folder import SheetFolder
 
@@ -113,10 +114,16 @@ def transform(folder: Path) -> int:
     return cli.main(["transform", str(folder), "--all", "--flip", "h", "--quiet"])
 
 
+def refine(folder: Path) -> int:
+    return cli.main(["refine", str(folder), "--all", "--switch", "3", "--quiet"])
+
+
 COMMANDS: dict[str, tuple[list[Command], Command]] = {
     "preview": ([], make),
     "preview more": ([make], extend),
     "overwrite": ([make, finish], overwrite),
+    "refine": ([make], refine),
+    "refine twice, then finish": ([make, refine], finish),
     "finish": ([make], finish),
     "transform": ([make, finish], transform),
 }
@@ -125,7 +132,7 @@ COMMANDS: dict[str, tuple[list[Command], Command]] = {
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands without a model and without drawing letters, which takes most of the time."""
-    for module in (finishing, transforming):
+    for module in (finishing, refining, transforming):
         monkeypatch.setattr(module, "previewer_of", lambda *_: FakePreviewer())
     from PIL import Image
 
