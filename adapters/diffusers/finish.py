@@ -163,7 +163,8 @@ def check_tape(preview: Preview, model: str, denoiser: Any) -> None:
         raise TapeError(
             "the tape was recorded with another model, or with other settings of it (weights, adapters and their "
             "scales, FreeU, attention processors, configuration, hooks, training mode, dtype or kind of device); load "
-            "the model that made the sheet and set it up as it was"
+            "the model that made the sheet and set it up as it was. Release 0.1 knew models by less: previews that it "
+            "made are made again"
         )
     cache = described(denoiser)
     if header.get("cache") != cache:
