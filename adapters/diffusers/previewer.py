@@ -184,13 +184,18 @@ class Previewer:
         """A plan as this pipeline can run it: what `preview` makes of a preset's name.
 
         Coarse steps have order 1 where the scheduler has an order of its own, and a spectral crop takes the place of
-        "pixels" where the pipeline's autoencoder takes and gives no single pictures. Arguments and errors as of
+        "pixels" where the pipeline's autoencoder takes and gives no single pictures. The preset "staged" becomes
+        "matched" under a transformer's cache, which remembers one run, and with schedulers whose history serves one
+        spacing of steps (PNDM). Arguments and errors as of
         `stream`; nothing is evaluated.
         """
         return self._suited(plan, checked(self.pipe, prompt, [0], None, plan.scale, call))
 
     def _suited(self, plan: Plan, request: Request) -> Plan:
-        if not binding_of(self.pipe.scheduler).first_order:
+        binding, cached = binding_of(self.pipe.scheduler), cache_config(getattr(self.pipe, request.family.denoiser))
+        if plan.name == "staged" and (cached is not None or not binding.changes_spacing):
+            return preset("matched", request.steps, plan.scale)
+        if not binding.first_order:
             plan = plan.replaced(stages=[stage.replaced(order=1) for stage in plan.stages], name=plan.name)
         if all(stage.operator != "pixels" for stage in plan.stages):
             return plan

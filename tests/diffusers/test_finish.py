@@ -29,7 +29,7 @@ def test_finish_equals_the_plain_call(case: Case, name: str) -> None:
     sheet = previewer.preview(PROMPT, seeds=[3, 4], plan=name, progress=False, **case.call)
     plan = preset(name, case.call["num_inference_steps"])
     for item in sheet:
-        assert item.image.size == (case.call["width"] // 2, case.call["height"] // 2)
+        assert item.image.size == (case.call["width"] // plan.scale, case.call["height"] // plan.scale)
         (final,) = previewer.finish([item], output_type="latent")
         assert torch.equal(final.image, case.plain([item.seed], output_type="latent")[0])
         assert final.cost.high * case.call["num_inference_steps"] == final.cost.full * (

@@ -198,7 +198,7 @@ def test_matched_levels_stay_within_the_training(sd: Any) -> None:
             times = list(course.tail[:-1])
             assert all(b <= a * (1 + 1e-6) for a, b in pairwise(times))
             assert min(times) >= binding.levels[0] * (1 - 1e-6)
-            assert float(course.timesteps.min()) >= 0
+            assert float(course.model_timesteps.min()) >= 0
             assert times[0] == pytest.approx(0.5 * timetable.times[binding.evaluation(6)])
 
 
@@ -253,5 +253,5 @@ def test_levels_given_by_the_user(sd: Any) -> None:
         assert len(item.tape.times) == 7
         assert item.cost.full == 12
         assert torch.equal(Previewer(sd).finish([item], output_type="latent")[0].image, plain(sd, 3, **call))
-        with pytest.raises(ValueError, match="choose switch below 6"):
+        with pytest.raises(ValueError, match="choose head <= 5"):
             Previewer(sd).preview(PROMPT, seeds=[3], plan=low(6), progress=False, **call)

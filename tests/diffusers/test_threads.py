@@ -125,7 +125,7 @@ def test_asyncio(flux: Case) -> None:
         ]
         sheets = await asyncio.gather(*jobs)
         return list(
-            await asyncio.gather(*(asyncio.to_thread(previewer.resume, s, output_type="latent") for s in sheets))
+            await asyncio.gather(*(asyncio.to_thread(previewer.finish, s, output_type="latent") for s in sheets))
         )
 
     finals = asyncio.run(both())

@@ -71,6 +71,7 @@ class Binding(ABC):
     """A scheduler instance as a path and a schedule. Reads its configuration only; see the subclasses for solvers."""
 
     evaluations_per_step: ClassVar[int] = 1
+    changes_spacing: ClassVar[bool] = True  # whether its history serves steps of another spacing
 
     def __init__(self, scheduler: Any, path: Path) -> None:
         self.path = path

@@ -7,7 +7,7 @@ at which the levels of the course are written. The model still gets the timestep
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -125,6 +125,8 @@ class Multistep(Strided):
     Its formula holds for even strides: a tail of other strides starts afresh, with a doubled first step of its own.
     """
 
+    changes_spacing: ClassVar[bool] = False
+
     def evaluation(self, step: int) -> int:
         return step if step == 0 else step + 1
 
@@ -147,7 +149,7 @@ class Multistep(Strided):
         return [timesteps[0] - i * stride for i in range(count)]
 
     def _joins(self, switch: int) -> bool:
-        return False
+        return self.changes_spacing
 
     def _beyond(self, timesteps: list[int]) -> int:
         return 2 * timesteps[-1] - timesteps[-2] if len(timesteps) > 1 else -1
