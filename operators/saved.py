@@ -43,7 +43,10 @@ def read(config: object, depth: int = MAX_DEPTH) -> LinearOperator:
     if not isinstance(name, str) or name not in _kinds:
         raise ValueError(f"operator config names no known operator: {name!r:.80}; known: {sorted(_kinds)}")
     fields = {key: value for key, value in config.items() if key != "operator"}
-    return _kinds[name]._from_config(fields, depth)
+    try:
+        return _kinds[name]._from_config(fields, depth)
+    except TypeError as error:  # for a caller's wrong arguments; of a file, its values are wrong
+        raise ValueError(f"{name}: {error}") from None
 
 
 def require_savable(operator: LinearOperator) -> None:

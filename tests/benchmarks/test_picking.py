@@ -41,7 +41,7 @@ def test_plans_by_name(tmp_path: Path) -> None:
     assert picking.plan_of(str(tmp_path / "mine.json"), 30) == plan
     with pytest.raises(Refusal, match="finals of 30 steps, not of 20"):
         picking.plan_of(str(tmp_path / "mine.json"), 20)
-    for wrong in ("live", "live8x", "stages4-2", "best", "live0", "fewer0", "stages4-2-0"):
+    for wrong in ("lives", "live8x", "stages4-2", "best", "live0", "fewer0", "stages4-2-0"):
         with pytest.raises(Refusal, match=wrong):
             picking.plan_of(wrong, 30)
 

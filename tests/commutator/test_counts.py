@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from commutant.commutator import (
     PATHS,
-    PRESETS,
     Plan,
     Query,
     RectifiedFlow,
@@ -17,6 +16,7 @@ from commutant.commutator import (
     run_head,
     stage_times,
 )
+from commutant.commutator.plan import SAMPLER_PRESETS
 
 from .plans import high, low, plans
 from .worlds import SIDE, Counting, Wavy, highest, normal, paths, relative, schedules, seeds, shifted
@@ -62,7 +62,7 @@ def test_announced_evaluations_are_those_made(path, data, seed):
     assert disagreement(plan, path, times, seed) == []
 
 
-@pytest.mark.parametrize("plan", [preset(name, 12) for name in PRESETS], ids=PRESETS)
+@pytest.mark.parametrize("plan", [preset(name, 12) for name in SAMPLER_PRESETS], ids=SAMPLER_PRESETS)
 def test_announced_evaluations_of_the_presets(plan):
     assert disagreement(plan, RectifiedFlow(), shifted(12), 0) == []
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from commutant.commutator import Guidance, Plan, Stage, preset
+from commutant.commutator import DEFAULT_PRESET, Guidance, Plan, Stage, preset
 from commutant.integrations import plans
 from commutant.integrations.plans import chosen_plan
 
@@ -16,23 +16,24 @@ def several(monkeypatch):
 
 
 def test_without_choices_it_is_the_preset():
-    assert chosen_plan(30) == preset("matched", 30)
+    assert chosen_plan(30) == preset(DEFAULT_PRESET, 30)
+    assert chosen_plan(30, "matched") == preset("matched", 30)
     assert chosen_plan(30, "paper", 4) == preset("paper", 30, 4)
     assert chosen_plan(30, "paper", tail=0) == preset("paper", 30)  # its tail is that already
 
 
 def test_the_numbers_replace_the_preset_s():
-    plan = chosen_plan(30, head=9, tail=7, corrections=3)
+    plan = chosen_plan(30, "matched", head=9, tail=7, corrections=3)
     assert (plan.head, plan.stages[0].steps, plan.stages[0].guidance.steps) == (9, 7, 3)
-    assert chosen_plan(30, corrections=0).stages[0].guidance is None
-    assert chosen_plan(30, tail=0).steps is None
-    assert chosen_plan(30, head=0).head == 0
+    assert chosen_plan(30, "matched", corrections=0).stages[0].guidance is None
+    assert chosen_plan(30, "matched", tail=0).steps is None
+    assert chosen_plan(30, "matched", head=0).head == 0
 
 
 def test_a_preset_s_stage_is_never_longer_than_what_the_head_leaves():
-    assert chosen_plan(30, head=24).steps == 5
-    assert chosen_plan(30, head=25).steps is None
-    assert chosen_plan(30, head=25, tail=9).steps == 9  # but a person may ask for it
+    assert chosen_plan(30, "matched", head=24).steps == 5
+    assert chosen_plan(30, "matched", head=25).steps is None
+    assert chosen_plan(30, "matched", head=25, tail=9).steps == 9  # but a person may ask for it
 
 
 def test_of_several_stages_the_last_is_the_low_resolution_one(several):
