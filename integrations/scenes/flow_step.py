@@ -33,9 +33,9 @@ PHASES = (
 )
 
 
-def sizes_needed(done: float) -> list[str]:
+def sizes_needed(done: float, phases: tuple[Phase, ...] = PHASES) -> list[str]:
     """Sizes that the phase at the share `done` of training draws from."""
-    return list(next(phase for phase in PHASES if done < phase.until or phase.until >= 1.0).odds)
+    return list(next(phase for phase in phases if done < phase.until or phase.until >= 1.0).odds)
 
 
 def grid_of(size: str) -> tuple[int, int]:
@@ -44,19 +44,25 @@ def grid_of(size: str) -> tuple[int, int]:
     return height // TOKEN, width // TOKEN
 
 
-def draw_size(done: float, available: list[str], rng: np.random.Generator) -> str:
+def mixed_sizes(odds: str) -> tuple[Phase, ...]:
+    """One phase from "128x128=0.3,256x256=0.7"; raises ValueError for other forms."""
+    pairs = [entry.split("=") for entry in odds.split(",")]
+    return (Phase(1.0, {size: float(share) for size, share in pairs}),)
+
+
+def draw_size(done: float, available: list[str], rng: np.random.Generator, phases: tuple[Phase, ...] = PHASES) -> str:
     """Draw a size for one step from the current phase, among the sizes whose pools exist."""
-    phase = next(phase for phase in PHASES if done < phase.until or phase.until >= 1.0)
+    phase = next(phase for phase in phases if done < phase.until or phase.until >= 1.0)
     sizes = [size for size in phase.odds if size in available] or available[:1]
     odds = np.array([phase.odds.get(size, 1.0) for size in sizes])
     return sizes[int(rng.choice(len(sizes), p=odds / odds.sum()))]
 
 
-def draw_times(count: int, tokens: int, rng: torch.Generator, device: torch.device) -> Tensor:
-    """Times [count] in (0, 1): logit-normal with the shift of `tokens`, a share of them uniform."""
+def draw_times(count: int, tokens: int, rng: torch.Generator, device: torch.device, lift: float = 1.0) -> Tensor:
+    """Times [count] in (0, 1): logit-normal with `lift` times the shift of `tokens`, a share of them uniform."""
     normal = torch.randn(count, generator=rng, device=device)
     uniform = torch.rand(count, generator=rng, device=device).clamp(1e-3, 1 - 1e-3)
-    shifted = torch.sigmoid(normal + math.log(shift_of(tokens)))
+    shifted = torch.sigmoid(normal + math.log(lift * shift_of(tokens)))
     pick = torch.rand(count, generator=rng, device=device) < UNIFORM_SHARE
     return torch.where(pick, uniform, shifted)
 
@@ -87,14 +93,14 @@ def draw_batch(
 
 
 def flow_loss(
-    model: ScenesFlow, batch: Batch, rng: torch.Generator, layout_weight: float
+    model: ScenesFlow, batch: Batch, rng: torch.Generator, layout_weight: float, bf16: bool = True, lift: float = 1.0
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the loss to minimise (scalar) and its parts by name."""
     latents = batch.latents
-    t = draw_times(len(latents), latents.shape[1], rng, latents.device)
+    t = draw_times(len(latents), latents.shape[1], rng, latents.device, lift)
     noise = torch.randn(latents.shape, generator=rng, device=latents.device)
     x = torch.lerp(latents, noise, t[:, None, None])
-    with torch.autocast(latents.device.type, torch.bfloat16):
+    with torch.autocast(latents.device.type, torch.bfloat16, enabled=bf16):
         velocity, logits, offset = model.forward_with_layout(x, t, batch.clip_ids, batch.t5_ids, batch.side)
     flow = (velocity.float() - (noise - latents)).square().mean()
     kind = F.cross_entropy(logits.flatten(0, 1), batch.kind.flatten())

@@ -12,9 +12,9 @@ from torch import Tensor, optim
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # quintic of Jordan's Muon
 
 
-def orthogonalize(stack: Tensor, steps: int = 5) -> Tensor:
-    """Bring the singular values of every matrix in [n, rows, cols], rows <= cols, near 1; computed in bf16."""
-    x = stack.bfloat16()
+def orthogonalize(stack: Tensor, dtype: torch.dtype = torch.bfloat16, steps: int = 5) -> Tensor:
+    """Bring the singular values of every matrix in [n, rows, cols], rows <= cols, near 1; computed in `dtype`."""
+    x = stack.to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = torch.bmm(x, x.mT)
@@ -23,7 +23,12 @@ def orthogonalize(stack: Tensor, steps: int = 5) -> Tensor:
 
 
 class BatchedMuon(optim.Muon):
-    """Muon for 2-D parameters; state and hyperparameters are those of `torch.optim.Muon` with "match_rms_adamw"."""
+    """Muon for 2-D parameters; state and hyperparameters are those of `torch.optim.Muon` with "match_rms_adamw".
+
+    `compute` is the type of the iteration: bf16 is the usual one, and sixty times slower than fp32 on a CPU without it.
+    """
+
+    compute: torch.dtype = torch.bfloat16
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -44,7 +49,7 @@ class BatchedMuon(optim.Muon):
                 update = update.mT if tall else update
                 shaped[tuple(update.shape)].append((parameter, update, tall))
             for (_, long_side), members in shaped.items():
-                directions = orthogonalize(torch.stack([update for _, update, _ in members]))
+                directions = orthogonalize(torch.stack([update for _, update, _ in members]), self.compute)
                 for (parameter, _, tall), direction in zip(members, directions):
                     parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
                     scale = -group["lr"] * 0.2 * long_side**0.5

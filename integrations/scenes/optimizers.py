@@ -6,11 +6,14 @@ from torch import nn, optim
 from .muon import BatchedMuon
 
 
-def flow_optimizers(model: nn.Module, rate: float, muon: bool) -> dict[str, optim.Optimizer]:
+def flow_optimizers(
+    model: nn.Module, rate: float, muon: bool, compute: torch.dtype = torch.bfloat16
+) -> dict[str, optim.Optimizer]:
     """Name -> optimizer. With `muon`, the 2-D weights of attention and feed-forward layers go to Muon.
 
-    Muon's update is scaled to AdamW's root mean square, so one rate serves both; embeddings, modulations, norms,
-    biases, text encoders and the input and output layers stay with AdamW. Each group keeps its peak rate in `peak`.
+    `compute` is the type of Muon's iteration. Its update is scaled to AdamW's root mean square, so one rate serves
+    both; embeddings, modulations, norms, biases, text encoders and the input and output layers stay with AdamW. Each
+    group keeps its peak rate in `peak`.
     """
     matrices, rest = [], []
     for name, parameter in model.named_parameters():
@@ -20,7 +23,9 @@ def flow_optimizers(model: nn.Module, rate: float, muon: bool) -> dict[str, opti
         "adamw": optim.AdamW(rest, lr=rate, betas=(0.9, 0.97), weight_decay=1e-2, foreach=True)
     }
     if matrices:
-        made["muon"] = BatchedMuon(matrices, lr=rate, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw")
+        muon_optimizer = BatchedMuon(matrices, lr=rate, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw")
+        muon_optimizer.compute = compute
+        made["muon"] = muon_optimizer
     for optimizer, peak in zip(made.values(), (rate, 2.0 * rate)):
         for group in optimizer.param_groups:
             group["peak"] = peak

@@ -1,6 +1,10 @@
 """Train the autoencoder of `scenes` on 128x128 crops of scenes drawn at 256, 192 and 128.
 
     python -m commutant.integrations.scenes.train_autoencoder --run RUN_FOLDER --steps 6000
+    python -m commutant.integrations.scenes.train_autoencoder --run RUN_FOLDER --steps 6000 --start-from WEIGHTS/vae
+
+`--start-from` goes on from a stored autoencoder with its encoder frozen, so that a flow trained on its latents stays
+valid; with `--anchor W` the encoder learns too, held to its first latents by W times the squared distance.
 
 The loss is L1 plus the L1 of image differences (edges) at three scales. The decoder sees latents with a little noise,
 of a strength drawn per image, so that it forgives the small errors of a sampled latent. Nothing ties the latents of
@@ -15,14 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .autoencoder import ScenesAutoencoder
 from .averaging import average_into, channels_last, generators, learning_rate, warm_decay
 from .checkpoint import load_checkpoint, save_checkpoint
 from .compose import render, scene_from_seed
-from .threads import adapt_threads
+from .threads import adapt_threads, wait_while
 
 CROP = 128
 POOL = {256: 3000, 192: 1000, 128: 3000}
@@ -65,6 +69,12 @@ def noisy(latents: Tensor, strength: float, rng: torch.Generator) -> Tensor:
     return latents + scale * torch.randn(latents.shape, generator=rng, device=latents.device)
 
 
+def fixed_encoder(model: ScenesAutoencoder) -> nn.Module:
+    """A frozen copy of encoder and normalisation, in evaluation mode."""
+    parts = nn.Sequential(copy.deepcopy(model.encoder), copy.deepcopy(model.normalize))
+    return parts.requires_grad_(False).eval()
+
+
 @torch.no_grad()
 def fold_normalization(model: ScenesAutoencoder) -> ScenesAutoencoder:
     """Return a copy whose last encoder convolution carries the latent normalisation: `normalize` is an identity."""
@@ -97,6 +107,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=8e-4)
     parser.add_argument("--noise", type=float, default=0.1)
+    parser.add_argument("--start-from", type=Path, help="folder of a stored autoencoder")
+    parser.add_argument("--anchor", type=float, default=0.0, help="0 with --start-from: the encoder stays as it is")
+    parser.add_argument("--decay-from", type=float, default=0.4)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--pause", type=Path, help="sleep between steps while this file exists")
+    parser.add_argument("--keep-every", type=int, default=500, help="steps from checkpoint to checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
@@ -106,36 +122,46 @@ def main() -> None:
 
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(args.seed)
-        model = channels_last(ScenesAutoencoder()).to(args.device)
+        model = ScenesAutoencoder.from_pretrained(args.start_from) if args.start_from else ScenesAutoencoder()
+    model = channels_last(model.float()).to(args.device).train()
+    first_encoder = fixed_encoder(model) if args.start_from else None
+    if args.start_from:
+        model.encoder.requires_grad_(args.anchor > 0)
+        model.normalize.eval()  # carries the identity: the latents keep their scale
     average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=args.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     modules, optimizers = {"model": model, "average": average}, {"adamw": optimizer}
     start, notes = load_checkpoint(args.run, modules, optimizers)
     pool = render_pool(POOL, args.seed)
-    began, before = time.time(), notes.get("seconds", 0.0)
+    before, spent = notes.get("seconds", 0.0), time.process_time()
     for step in range(start, args.steps):
+        wait_while(args.pause)
         adapt_threads(args.threads)
         rng, torch_rng = generators(args.seed, 1, step, args.device)
         images = draw_batch(pool, args.batch, rng).to(args.device).contiguous(memory_format=torch.channels_last)
-        optimizer.param_groups[0]["lr"] = args.rate * learning_rate(step, args.steps, 200, 0.4)
-        with torch.autocast(args.device, torch.bfloat16):
+        optimizer.param_groups[0]["lr"] = args.rate * learning_rate(step, args.steps, 200, args.decay_from)
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
             latents = model.encode_mean(images)
             got = model.decoder(noisy(latents, args.noise, torch_rng))
         loss = reconstruction_loss(got.float(), images)
+        if first_encoder is not None and args.anchor > 0:
+            loss = loss + args.anchor * (latents.float() - first_encoder(images)).square().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         average_into(average, model, warm_decay(step, 0.998))
-        done, seconds = step + 1, before + time.time() - began
-        if done % 100 == 0:
-            line = {"step": done, "seconds": round(seconds, 1), "loss": float(loss), "norm": float(norm)}
-            if done % 500 == 0:
+        done, seconds = step + 1, before + time.process_time() - spent
+        if done % 100 == 0 or done % args.keep_every == 0:
+            line = {"step": done, "cpu_seconds": round(seconds, 1), "loss": float(loss), "norm": float(norm)}
+            if done % 100 == 0:
                 line |= {f"psnr{size}": round_trip_psnr(average.eval(), size, 12) for size in (256, 128)}
             with (args.run / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
-        if done % 500 == 0 or done == args.steps:
-            save_checkpoint(args.run, done, modules, optimizers, seconds=seconds, arguments=vars(args) | {"run": None})
+        if done % args.keep_every == 0 or done == args.steps:
+            arguments = {name: str(value) for name, value in vars(args).items()}
+            save_checkpoint(args.run, done, modules, optimizers, seconds=seconds, arguments=arguments)
     fold_normalization(average).save_pretrained(args.run / "autoencoder")
 
 
