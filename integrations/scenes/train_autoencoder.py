@@ -160,7 +160,8 @@ def main() -> None:
         rng, torch_rng = generators(args.seed, 1, step, args.device)
         images = draw_batch(pool, args.batch, rng, args.odds).to(args.device)
         images = images.contiguous(memory_format=torch.channels_last)
-        optimizer.param_groups[0]["lr"] = args.rate * learning_rate(step, args.steps, min(200, args.steps // 20), args.decay_from)
+        factor = learning_rate(step, args.steps, min(200, args.steps // 20), args.decay_from)
+        optimizer.param_groups[0]["lr"] = args.rate * factor
         with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
             latents = model.encode_mean(images)
             got = model.decoder(noisy(latents, args.noise, torch_rng))
