@@ -175,7 +175,7 @@ def main() -> None:
         average_into(average, model, warm_decay(step, 0.998))
         done, seconds = step + 1, before + time.process_time() - spent
         if done % 100 == 0 or done % args.keep_every == 0:
-            line = {"step": done, "cpu_seconds": round(seconds, 1), "loss": float(loss), "norm": float(norm)}
+            line = {"step": done, "cpu_seconds": round(seconds, 1), "loss": loss.item(), "norm": norm.item()}
             if done % 100 == 0:
                 line |= {f"psnr{size}": round_trip_psnr(average.eval(), size, 12) for size in (256, 128)}
             with (args.run / "log.jsonl").open("a", encoding="utf-8") as log:
