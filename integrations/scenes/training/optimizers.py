@@ -15,9 +15,9 @@ from torch import Tensor, nn, optim
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # quintic of Jordan's Muon
 
 
-def orthogonalize(stack: Tensor, steps: int = 5) -> Tensor:
-    """Bring the singular values of every matrix in [n, rows, cols], rows <= cols, near 1; computed in bf16."""
-    x = stack.bfloat16()
+def orthogonalize(stack: Tensor, dtype: torch.dtype = torch.bfloat16, steps: int = 5) -> Tensor:
+    """Bring the singular values of every matrix in [n, rows, cols], rows <= cols, near 1; computed in `dtype`."""
+    x = stack.to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
         gram = torch.bmm(x, x.mT)
@@ -26,7 +26,12 @@ def orthogonalize(stack: Tensor, steps: int = 5) -> Tensor:
 
 
 class BatchedMuon(optim.Muon):
-    """Muon for 2-D parameters; state and hyperparameters are those of `torch.optim.Muon` with "match_rms_adamw"."""
+    """Muon for 2-D parameters; state and hyperparameters are those of `torch.optim.Muon` with "match_rms_adamw".
+
+    `compute` is the type of the iteration: bf16 is the usual one, and sixty times slower than fp32 on a CPU without it.
+    """
+
+    compute: torch.dtype = torch.bfloat16
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -47,18 +52,21 @@ class BatchedMuon(optim.Muon):
                 update = update.mT if tall else update
                 shaped[tuple(update.shape)].append((parameter, update, tall))
             for (_, long_side), members in shaped.items():
-                directions = orthogonalize(torch.stack([update for _, update, _ in members]))
+                directions = orthogonalize(torch.stack([update for _, update, _ in members]), self.compute)
                 for (parameter, _, tall), direction in zip(members, directions):
                     parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
                     scale = -group["lr"] * 0.2 * long_side**0.5
                     parameter.add_((direction.mT if tall else direction).float(), alpha=scale)
 
 
-def flow_optimizers(model: nn.Module, rate: float, muon: bool) -> dict[str, optim.Optimizer]:
+def flow_optimizers(
+    model: nn.Module, rate: float, muon: bool, compute: torch.dtype = torch.bfloat16
+) -> dict[str, optim.Optimizer]:
     """Name -> optimizer. With `muon`, the 2-D weights of attention and feed-forward layers go to Muon.
 
-    Muon's update is scaled to AdamW's root mean square, so one rate serves both; embeddings, modulations, norms,
-    biases, text encoders and the input and output layers stay with AdamW. Each group keeps its peak rate in `peak`.
+    `compute` is the type of Muon's iteration. Its update is scaled to AdamW's root mean square, so one rate serves
+    both; embeddings, modulations, norms, biases, text encoders and the input and output layers stay with AdamW. Each
+    group keeps its peak rate in `peak`.
     """
     matrices, rest = [], []
     for name, parameter in model.named_parameters():
@@ -68,7 +76,9 @@ def flow_optimizers(model: nn.Module, rate: float, muon: bool) -> dict[str, opti
         "adamw": optim.AdamW(rest, lr=rate, betas=(0.9, 0.97), weight_decay=1e-2, foreach=True)
     }
     if matrices:
-        made["muon"] = BatchedMuon(matrices, lr=rate, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw")
+        muon_optimizer = BatchedMuon(matrices, lr=rate, weight_decay=1e-2, adjust_lr_fn="match_rms_adamw")
+        muon_optimizer.compute = compute
+        made["muon"] = muon_optimizer
     for optimizer, peak in zip(made.values(), (rate, 2.0 * rate)):
         for group in optimizer.param_groups:
             group["peak"] = peak

@@ -51,23 +51,28 @@ def token_ids(prompts: list[str]) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def encode_packed(autoencoder: ScenesAutoencoder, images: np.ndarray) -> Tensor:
-    """Encode uint8 images [B, H, W, 3] to packed latents [B, (H/16)(W/16), 64], scaled as the pipeline expects."""
+def encode_packed(autoencoder: ScenesAutoencoder, images: np.ndarray, precision: str = "bf16") -> Tensor:
+    """Encode uint8 images [B, H, W, 3] to packed latents [B, (H/16)(W/16), 64], scaled as the pipeline expects.
+
+    `precision` "bf16" runs under autocast, anything else in the autoencoder's own.
+    """
     device = next(autoencoder.parameters()).device
     batch = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float().div(127.5).sub(1.0)
-    with torch.autocast(device.type, torch.bfloat16):
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
         latents = autoencoder.encode_mean(batch.contiguous(memory_format=torch.channels_last)).float()
     latents = (latents - autoencoder.config.shift_factor) * autoencoder.config.scaling_factor
     return FluxPipeline._pack_latents(latents.contiguous(), *latents.shape)
 
 
-def build_pool(autoencoder: ScenesAutoencoder, height: int, width: int, count: int, seed: int) -> dict[str, Tensor]:
+def build_pool(
+    autoencoder: ScenesAutoencoder, height: int, width: int, count: int, seed: int, precision: str = "bf16"
+) -> dict[str, Tensor]:
     """Draw and encode `count` scenes: latents (bf16), clip_ids, t5_ids, kind (uint8) and offset (fp16) tensors."""
     scenes = [scene_from_seed(scene_seed(seed, height, width, i)) for i in range(count)]
     latents = []
     for i in range(0, count, 32):
         images = np.stack([render(scene, height, width) for scene in scenes[i : i + 32]])
-        latents.append(encode_packed(autoencoder, images).bfloat16().cpu())
+        latents.append(encode_packed(autoencoder, images, precision).bfloat16().cpu())
     layouts = [layout_of(scene, height, width) for scene in scenes]
     clip_ids, t5_ids = token_ids([scene.prompt for scene in scenes])
     return {
@@ -95,6 +100,7 @@ def main() -> None:
     parser.add_argument("--size", required=True, help="HEIGHTxWIDTH")
     parser.add_argument("--count", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
@@ -102,7 +108,7 @@ def main() -> None:
     height, width = map(int, args.size.split("x"))
     autoencoder = channels_last(ScenesAutoencoder.from_pretrained(args.autoencoder)).to(args.device).eval()
     args.out.mkdir(parents=True, exist_ok=True)
-    pool = build_pool(autoencoder, height, width, args.count, args.seed)
+    pool = build_pool(autoencoder, height, width, args.count, args.seed, args.precision)
     write_tensors(args.out / f"{height}x{width}.safetensors", pool)
 
 

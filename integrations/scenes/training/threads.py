@@ -1,6 +1,7 @@
 """Share a small machine: a step takes all threads while the machine is idle, and one while others run on it."""
 
 import os
+import time
 from pathlib import Path
 
 import torch
@@ -29,3 +30,11 @@ def adapt_threads(limit: int) -> None:
         torch.set_num_threads(limit)
     else:
         torch.set_num_threads(max(1, limit - (running_processes() - 1)))
+
+
+def wait_while(marker: Path | None) -> float:
+    """Sleep while the file `marker` exists, so that others can time things; return the seconds slept."""
+    began = time.monotonic()
+    while marker is not None and marker.exists():
+        time.sleep(1.0)
+    return time.monotonic() - began
