@@ -393,36 +393,3 @@ def test_crash_between_files_and_sheet_json(folder: SheetFolder, monkeypatch: py
     assert there.ready() == (0, 3, 7)
     there.add(preview(9))
     assert SheetFolder.open(folder.path).ready() == (0, 3, 7, 9)
-
-
-def refined(seed: int, head: int) -> Any:
-    made = preview(seed, PLAN.replaced(head=head, name=PLAN.name))
-    return dataclasses.replace(made, image=picture(seed + 500 * head))
-
-
-def test_a_refined_preview_takes_the_place_of_its_seed(folder: SheetFolder) -> None:
-    folder.add_final(3, picture(3, (96, 64)), Cost(5, 0, 6))
-    folder.add(refined(3, 4))
-    again = SheetFolder.open(folder.path)
-    assert again.record.entry(3).head == 4
-    assert again.record.entry(0).head is None
-    assert again.finished(3)
-    assert again.load(3, framework="numpy").plan.head == 4
-    assert again.load(0, framework="numpy").plan == PLAN
-    files = sorted(p.name for p in folder.path.glob("*-3*"))
-    assert files == ["final-3.png", "preview-3-4.png", "tape-3-4.safetensors"]
-    again.add(refined(3, 5))
-    assert sorted(p.name for p in folder.path.glob("preview-3*")) == ["preview-3-5.png"]
-    assert again.ready() == (0, 3, 7)
-    with pytest.raises(SheetError, match="another plan"):
-        again.add(preview(3, PLAN.with_last(steps=2).replaced(head=4, name=PLAN.name)))
-
-
-def test_a_refinement_that_was_never_recorded_is_swept(folder: SheetFolder) -> None:
-    (folder.path / "tape-3-4.safetensors").write_bytes(b"half")
-    (folder.path / "preview-9-4.png").write_bytes(b"of a seed that is not here")
-    again = SheetFolder.open(folder.path)
-    again.add(preview(8))
-    assert not (folder.path / "tape-3-4.safetensors").exists()
-    assert (folder.path / "tape-3.safetensors").exists()
-    assert (folder.path / "preview-9-4.png").exists()
