@@ -23,7 +23,7 @@ HELD = {
     "CHANGELOG.md": "changelog.md",
     "LICENSE": "LICENSE.txt",
 }
-PARTS = ("__init__.py", "operators", "commutator", "adapters", "integrations")
+PARTS = ("__init__.py", "errors.py", "operators", "commutator", "adapters", "integrations")
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)|(!\[[^\]]*\])\(([^)\s]+)\)")
 FENCE = re.compile(r"^(```.*?^```|~~~.*?^~~~)", re.MULTILINE | re.DOTALL)
 

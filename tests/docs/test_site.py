@@ -45,7 +45,7 @@ def test_a_dead_link_fails(link: str, tmp_path: Path) -> None:
     copy.mkdir()
     for name in ("docs", "operators", "commutator", "adapters", "integrations"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "weights", "sprites"))
-    for file in (*ROOT.glob("*.md"), ROOT / "LICENSE", ROOT / "mkdocs.yml", ROOT / "__init__.py"):
+    for file in (*ROOT.glob("*.md"), *(ROOT / name for name in ("LICENSE", "mkdocs.yml", "__init__.py", "errors.py"))):
         shutil.copy(file, copy)
     page = copy / "docs" / "README.md"
     page.write_text(page.read_text(encoding="utf-8") + f"\n{link}\n", encoding="utf-8")
